@@ -1,0 +1,2 @@
+pgpu_fuzz(conf SOURCES fuzz_conf.c LINK pgpu_base)
+pgpu_fuzz(base SOURCES fuzz_base.c LINK pgpu_base)
