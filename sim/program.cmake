@@ -1,0 +1,12 @@
+# pgpu-sim: the verbs of whatever parts exist.
+pgpu_program(pgpu-sim SOURCES main.c LINK pgpu_simnode)
+target_compile_definitions(pgpu-sim PRIVATE PGPU_VERSION="${PROJECT_VERSION}")
+if(TARGET pgpu_simkubelet)
+    target_link_libraries(pgpu-sim PRIVATE pgpu_simkubelet)
+    target_compile_definitions(pgpu-sim PRIVATE PGPU_SIM_HAVE_KUBELET)
+    file(GLOB kata_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/kata*.c)
+    if(kata_sources)
+        target_compile_definitions(pgpu-sim PRIVATE PGPU_SIM_HAVE_KATA)
+    endif()
+endif()
+install(TARGETS pgpu-sim RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
