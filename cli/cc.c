@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * pgpuctl cc query|plan|set|reset: the confidential-computing mode of GPUs and NVSwitches, offline:
+ * straight on the hardware, with pgpu-hwd's procedures and locks. A device that pgpu-hwd works on
+ * or holds is refused. One thread, no state.
+ */
+#include "base/cleanup.h"
+#include "base/hw.h"
+#include "cli/cli.h"
+#include "cli/offline.h"
+#include "cli/table.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "Usage: pgpuctl cc query ADDR|all\n"
+    "       pgpuctl cc plan  ADDR|all --mode on|off|devtools|ppcie\n"
+    "       pgpuctl cc set   ADDR|all --mode on|off|devtools|ppcie [--yes]\n"
+    "       pgpuctl cc reset ADDR|all [--method function|bus|remove-rescan] [--yes]\n"
+    "Reads or changes the confidential-computing mode of a GPU or NVSwitch (full PCI address, or\n"
+    "all of them), directly on the hardware. Works on devices without a driver and on VFIO\n"
+    "drivers; refuses devices of host drivers and those that pgpu-hwd or a VM holds.\n"
+    "  query       active mode, mode after the next reset, firmware settings\n"
+    "  plan        what `set` would write; changes nothing\n"
+    "  set         write, reset, wait for boot, verify\n"
+    "  --yes       do not ask back\n"
+    "  --progress  one line per step on stderr (default on a terminal)\n"
+    "  --json      print a list of objects\n\n"
+    "Exit status: 0 done for all, 1 failed for some, 2 wrong usage.\n";
+
+struct args {
+    uint32_t op;
+    const char *target;
+    enum cc_mode mode;
+    bool have_mode, yes, progress;
+    enum hwd_rung rung;
+    bool have_rung;
+};
+
+static int
+wrong(const char *text, const char *what)
+{
+    (void)fprintf(stderr, "pgpuctl cc: %s%s (see pgpuctl cc --help)\n", text, what);
+    return 2;
+}
+
+static bool
+parse_rung(const char *s, enum hwd_rung *ret)
+{
+    for (unsigned i = 0; i <= HWD_RUNG_REMOVE_RESCAN; i++)
+        if (strcmp(s, hwd_rung_name((enum hwd_rung)i)) == 0) {
+            *ret = (enum hwd_rung)i;
+            return true;
+        }
+    return false;
+}
+
+static bool
+parse_op(const char *s, uint32_t *ret)
+{
+    static const struct {
+        const char *name;
+        uint32_t op;
+    } ops[] = {{"query", HWD_JOB_QUERY},
+               {"plan", HWD_JOB_PLAN},
+               {"set", HWD_JOB_SET},
+               {"reset", HWD_OP_RESET}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+        if (strcmp(s, ops[i].name) == 0) {
+            *ret = ops[i].op;
+            return true;
+        }
+    return false;
+}
+
+/* -1: go on. */
+static int
+parse_options(int argc, char **argv, struct args *a)
+{
+    static const struct option opts[] = {
+        {"mode", required_argument, NULL, 'm'}, {"method", required_argument, NULL, 'r'},
+        {"yes", no_argument, NULL, 'y'},        {"progress", no_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
+    int o;
+
+    while ((o = getopt_long(argc, argv, "hy", opts, NULL)) != -1) {
+        switch (o) {
+        case 'm':
+            if (!cc_mode_parse(optarg, &a->mode))
+                return wrong("--mode is on, off, devtools or ppcie, not ", optarg);
+            a->have_mode = true;
+            break;
+        case 'r':
+            if (!parse_rung(optarg, &a->rung))
+                return wrong("--method is function, bus or remove-rescan, not ", optarg);
+            a->have_rung = true;
+            break;
+        case 'y':
+            a->yes = true;
+            break;
+        case 'p':
+            a->progress = true;
+            break;
+        case 'h':
+            (void)fputs(usage, stdout);
+            return 0;
+        default:
+            return wrong("unknown option", "");
+        }
+    }
+    return -1;
+}
+
+static int
+parse(int argc, char **argv, struct args *a)
+{
+    int rc = parse_options(argc, argv, a);
+    bool wants_mode;
+
+    if (rc >= 0)
+        return rc;
+    if (argc - optind != 2)
+        return wrong("expected: query|plan|set|reset ADDR|all", "");
+    if (!parse_op(argv[optind], &a->op))
+        return wrong("unknown verb ", argv[optind]);
+    a->target = argv[optind + 1];
+    wants_mode = a->op == HWD_JOB_PLAN || a->op == HWD_JOB_SET;
+    if (wants_mode && !a->have_mode)
+        return wrong("--mode is missing", "");
+    if (!wants_mode && a->have_mode)
+        return wrong("--mode does not belong to ", argv[optind]);
+    if (a->op != HWD_OP_RESET && a->have_rung)
+        return wrong("--method does not belong to ", argv[optind]);
+    return -1;
+}
+
+/* ---- which units ---- */
+
+static bool
+has_mode(const struct hwd_unit *u, const struct args *a)
+{
+    /* "all" means those that have the mode: a switch knows PPCIe alone. */
+    if (!a->have_mode || u->facts.kind == HWD_KIND_GPU)
+        return true;
+    return a->mode == CC_MODE_PPCIE || a->mode == CC_MODE_OFF;
+}
+
+static int
+select_units(const struct offline *o, const struct args *a, struct offline_run *runs)
+{
+    struct pci_addr addr;
+    const struct hwd_unit *u;
+    int n = 0;
+
+    if (strcmp(a->target, "all") != 0) {
+        if (!pci_addr_parse(a->target, &addr))
+            return -wrong("not a full PCI address (0000:41:00.0): ", a->target);
+        u = hwd_units_find(o->units, addr);
+        if (!u) {
+            (void)fprintf(stderr, "pgpuctl: no GPU or NVSwitch at %s\n", a->target);
+            return -1;
+        }
+        runs[n++].unit = u;
+        return n;
+    }
+    for (unsigned i = 0; i < o->units->n; i++) {
+        u = &o->units->u[i];
+        if (!u->chip || !has_mode(u, a))
+            continue;
+        if (u->facts.driver[0] && !vfio_is_vfio_driver(u->facts.driver)) {
+            (void)fprintf(stderr, "pgpuctl: %s left out: bound to %s\n", PCI_STR(u->addr),
+                          u->facts.driver);
+            continue;
+        }
+        runs[n++].unit = u;
+    }
+    if (n == 0)
+        (void)fputs("pgpuctl: no device to work on\n", stderr);
+    return n ? n : -1;
+}
+
+static bool
+confirm(const struct args *a, const struct offline_run *runs, int n)
+{
+    char line[16];
+
+    if (a->yes || (a->op != HWD_JOB_SET && a->op != HWD_OP_RESET))
+        return true;
+    if (!isatty(STDIN_FILENO)) {
+        (void)fputs("pgpuctl: this resets devices; say --yes\n", stderr);
+        return false;
+    }
+    for (int i = 0; i < n; i++)
+        (void)fprintf(stderr, "%s %s\n", PCI_STR(runs[i].unit->addr), runs[i].unit->facts.model);
+    if (a->op == HWD_JOB_SET)
+        (void)fprintf(stderr, "Set to mode %s and reset? [y/N] ", cc_mode_name(a->mode));
+    else
+        (void)fprintf(stderr, "Reset (%s)? [y/N] ", hwd_rung_name(a->rung));
+    return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
+}
+
+/* ---- output ---- */
+
+static void
+print_progress(const struct hwd_unit *u, enum hwd_phase p, const char *detail)
+{
+    (void)fprintf(stderr, "%s %s%s%s\n", PCI_STR(u->addr), hwd_phase_name(p), detail[0] ? ": " : "",
+                  detail);
+}
+
+static void
+knob_note(struct table *t, const struct cc_knobs *k)
+{
+    const struct {
+        const char *name;
+        int v;
+    } list[] = {
+        {"cc", k->ccm},
+        {"cc-devtools", k->ccd},
+        {"bar0-decoupler", k->decoupler},
+        {"ppcie", k->ppcie},
+        {"knob2", k->k2},
+        {"knob4", k->k4},
+        {"knob34", k->k34},
+        {"cc-in-band", k->ccm_inband},
+        {"cc-devtools-in-band", k->ccd_inband},
+        {"bar0-decoupler-in-band", k->decoupler_inband},
+        {"ppcie-in-band", k->ppcie_inband},
+    };
+    char text[320] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(list); i++)
+        if (list[i].v >= 0 && n < sizeof(text))
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s=%d", n ? " " : "", list[i].name,
+                                  list[i].v);
+    table_note(t, "settings", text);
+}
+
+static void
+plan_note(struct table *t, const struct hwd_outcome *out)
+{
+    struct buf b;
+    const char *text;
+
+    if (!out->have_plan)
+        return;
+    buf_init(&b, 4096);
+    cc_plan_print(&out->plan, &b);
+    text = buf_cstr(&b);
+    table_note(t, "plan", text ? text : "");
+    buf_fini(&b);
+}
+
+static void
+add_run(struct table *t, const struct args *a, const struct offline_run *r)
+{
+    const struct hwd_outcome *o = &r->out;
+    bool ok = o->err_class == ERR_CLASS_NONE;
+    bool known = o->have_status || o->mode_active != CC_MODE_UNKNOWN;
+    char took[16];
+
+    (void)snprintf(took, sizeof(took), "%u", o->evidence.total_ms);
+    table_row(t, (const char *const[]){PCI_STR(r->unit->addr), r->unit->facts.chip,
+                                       r->unit->facts.model,
+                                       known ? cc_mode_name((enum cc_mode)o->mode_active) : "",
+                                       known ? cc_mode_name((enum cc_mode)o->mode_configured) : "",
+                                       ok ? "ok" : reason_name((enum reason)o->reason), took});
+    if (!ok) {
+        table_note(t, "error", o->text);
+        table_note(t, "cure", reason_cure((enum reason)o->reason));
+    } else if (o->have_status && o->status.active != o->status.configured) {
+        table_note(t, "pending", "the configured mode becomes active at the next reset");
+    }
+    if (ok && o->have_status && a->op == HWD_JOB_QUERY)
+        knob_note(t, &o->status.knobs);
+    plan_note(t, o);
+}
+
+static int
+print_runs(const struct cli *c, const struct args *a, const struct offline_run *runs, int n)
+{
+    static const char *const cols[] = {"ADDRESS",    "CHIP",   "MODEL",  "ACTIVE",
+                                       "CONFIGURED", "RESULT", "TOOK_MS"};
+    struct table *t = table_new(cols, ARRAY_SIZE(cols));
+    int rc = 0;
+
+    for (int i = 0; i < n; i++) {
+        add_run(t, a, &runs[i]);
+        if (runs[i].out.err_class != ERR_CLASS_NONE)
+            rc = 1;
+    }
+    table_print(t, c->json);
+    table_free(t);
+    return rc;
+}
+
+static int
+work(const struct cli *c, const struct args *a, const struct offline *o, struct offline_run *runs)
+{
+    bool changes = a->op == HWD_JOB_SET || a->op == HWD_OP_RESET;
+    const struct offline_work w = {
+        .op = a->op,
+        .mode = (uint32_t)a->mode,
+        .rung = (uint32_t)a->rung,
+        .deadline_ns = changes ? o->cfg.deadline.prepare : HW_SEC(30),
+        .progress = a->progress || (changes && isatty(STDERR_FILENO)) ? print_progress : NULL,
+    };
+    int n = select_units(o, a, runs);
+
+    if (n < 0)
+        return -n;
+    if (!confirm(a, runs, n))
+        return 2;
+    /* Half-written knobs are an undefined mode: an impatient Ctrl-C does not stop the work. */
+    if (changes) {
+        (void)signal(SIGINT, SIG_IGN);
+        (void)signal(SIGTERM, SIG_IGN);
+    }
+    offline_run(o, &w, runs, (unsigned)n);
+    return print_runs(c, a, runs, n);
+}
+
+int
+cli_cc(const struct cli *c, int argc, char **argv)
+{
+    struct args a = {0};
+    struct offline o;
+    struct err e = ERR_INIT;
+    struct offline_run *runs;
+    int rc = parse(argc, argv, &a);
+
+    if (rc >= 0)
+        return rc;
+    if (offline_open(c, NULL, true, &o, &e) < 0) {
+        (void)fprintf(stderr, "pgpuctl: %s\n", e.msg);
+        return 1;
+    }
+    runs = calloc(o.units->n ? o.units->n : 1, sizeof(*runs));
+    rc = runs ? work(c, &a, &o, runs) : 1;
+    free(runs);
+    offline_close(&o);
+    return rc;
+}
