@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Learning of release: the kubelet has no Deallocate. A unit is free when it is absent from two
+ * consecutive PodResources lists and nobody holds its node. PodResources is asked while anything is
+ * handed out, at once when a node is closed, and when an Allocate needs to know the owner now.
+ */
+#include "daemon/node.h"
+
+#include "base/fs.h"
+#include "base/hw.h"
+#include "base/log.h"
+#include "daemon/timer.h"
+
+#include <string.h>
+
+#define LIST_TIMEOUT HW_SEC(2)
+/* Between the two lists that must both miss a device whose node was just closed. */
+#define SECOND_LOOK HW_MS(300)
+
+static int
+on_timer(sd_event_source *s, uint64_t usec, void *ctx)
+{
+    (void)s;
+    (void)usec;
+    ((struct node *)ctx)->pods.due = 0;
+    pods_refresh(ctx);
+    return 0;
+}
+
+static bool
+anything_out(const struct node *n)
+{
+    for (size_t i = 0; i < n->n_units; i++)
+        if (unit_state_info(n->unit[i]->state)->allocated || n->unit[i]->state == UNIT_RELEASING)
+            return true;
+    return false;
+}
+
+/* A kubelet that has just started lists nothing for a while: absence then means nothing. */
+static bool
+absence_counts(const struct unit *u)
+{
+    const struct node *n = u->node;
+
+    for (size_t i = 0; i < n->n_resources; i++)
+        if (strcmp(n->resource[i].name, u->resource) == 0)
+            return n->resource[i].link == DP_LINK_STREAMING &&
+                   now_ns() - n->resource[i].link_since > n->conf->kubelet_settle;
+    return true;
+}
+
+static bool
+absent_once(const struct node *n)
+{
+    for (size_t i = 0; i < n->n_units; i++)
+        if (unit_state_info(n->unit[i]->state)->allocated && n->unit[i]->absent == 1 &&
+            absence_counts(n->unit[i]))
+            return true;
+    return false;
+}
+
+void
+pods_schedule(struct node *n)
+{
+    uint64_t delay = n->conf->pod_poll;
+
+    if (!anything_out(n)) {
+        pods_stop(n);
+        return;
+    }
+    if (n->pods.ok && absent_once(n) && delay > SECOND_LOOK)
+        delay = SECOND_LOOK;
+    /* busy neighbours must not put the next look off for ever */
+    if (n->pods.due && n->pods.due <= now_ns() + delay)
+        return;
+    n->pods.due = now_ns() + delay;
+    timer_arm(n->loop, &n->pods.timer, delay, on_timer, n);
+}
+
+/* A list that was asked for before the hand-over tells of the owner before. */
+static bool
+is_newer(const struct unit *u)
+{
+    return u->node->pods.answered > u->handed_list;
+}
+
+static void
+mark_listed(struct node *n, const struct dp_pod_device *dev, size_t count)
+{
+    for (size_t i = 0; i < n->n_units; i++)
+        n->unit[i]->listed = false;
+    for (size_t i = 0; i < count; i++) {
+        struct unit *u = node_find(n, dev[i].id);
+
+        if (!u || strcmp(u->resource, dev[i].resource) != 0 || !is_newer(u))
+            continue;
+        u->listed = true;
+        u->was_listed = true;
+        (void)str_copy(u->owner.ns, sizeof(u->owner.ns), dev[i].ns);
+        (void)str_copy(u->owner.pod, sizeof(u->owner.pod), dev[i].pod);
+        (void)str_copy(u->owner.container, sizeof(u->owner.container), dev[i].container);
+    }
+}
+
+/* Has the owner gone? A unit that is still open then waits, Unhealthy, until it is closed; one
+ * whose owner was never listed (a pod whose GPUs are only in init containers is not) is in use for
+ * as long as it is open. */
+static bool
+is_released(const struct unit *u)
+{
+    bool held = u->facts.use == HWD_USE_HELD;
+
+    if (u->claim || u->op_seq || u->absent < 2)
+        return false;
+    if (u->was_listed || (u->state == UNIT_IN_USE && !held))
+        return true;
+    if (held)
+        return false;
+    /* Handed out, never opened, never listed: its pod may still be in admission (other containers
+     * of it may be waiting in their own Allocate), so give it time. */
+    return now_ns() - u->handed_at > u->node->conf->unseen_grace;
+}
+
+static void
+look_for_released(struct node *n)
+{
+    for (size_t i = 0; i < n->n_units; i++) {
+        struct unit *u = n->unit[i];
+
+        if (u->state == UNIT_RELEASING && u->listed && !u->op_seq && u->facts.use == HWD_USE_HELD) {
+            (void)unit_event(u, EV_FOUND_HELD, REASON_NONE, NULL);
+            continue;
+        }
+        if (!unit_state_info(u->state)->allocated || !is_newer(u))
+            continue;
+        if (u->listed)
+            u->absent = 0;
+        else if (absence_counts(u))
+            u->absent++;
+        if (!is_released(u))
+            continue;
+        log_info("device given back", "device", u->id, "pod", u->owner.pod, "namespace",
+                 u->owner.ns);
+        if (unit_event(u, EV_OWNER_GONE, REASON_NONE, NULL))
+            unit_step(u);
+    }
+}
+
+static void
+on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct err *e)
+{
+    struct node *n = ctx;
+    bool first = !n->pods.ever;
+
+    n->pods.answered = n->pods.asked;
+    n->pods.ever = true;
+    n->pods.ok = !e;
+    (void)str_copy(n->pods.why, sizeof(n->pods.why), "");
+    if (e) {
+        /* Unknown: nobody is declared gone. Only new text is worth a line. */
+        (void)str_copy(n->pods.why, sizeof(n->pods.why), "PodResources does not answer");
+        log_debug("PodResources failed", "why", e->msg);
+    } else {
+        mark_listed(n, dev, count);
+        look_for_released(n);
+    }
+    if (first) {
+        units_settle(n);
+        log_debug("settled", "pod_resources", e ? e->msg : "answered");
+    }
+    for (size_t i = 0; i < n->n_units; i++)
+        unit_step(n->unit[i]);
+    if (n->pods.again) {
+        n->pods.again = false;
+        pods_refresh(n);
+        return;
+    }
+    pods_schedule(n);
+}
+
+void
+pods_refresh(struct node *n)
+{
+    struct err e = ERR_INIT;
+
+    if (n->pods.asked != n->pods.answered) {
+        n->pods.again = true;
+        return;
+    }
+    n->pods.asked++;
+    if (dp_pod_resources_list(n->dp, n->conf->kubelet.pod_resources, LIST_TIMEOUT, on_list, n, &e) <
+        0)
+        on_list(n, NULL, 0, &e);
+}
+
+void
+pods_stop(struct node *n)
+{
+    timer_stop(n->pods.timer);
+    n->pods.due = 0;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/sandbox.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Rights of Landlock ABI 1 (Linux 5.13); later ABIs only add rights that we then do not restrict.
+ */
+#define FS_READ                                                                                    \
+    (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_EXECUTE)
+#define FS_ALL ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
+
+/* Written to when we could still write to the hardware's files: the driver core's probe file. */
+#define SYSFS_PROBE "/sys/bus/pci/drivers_probe"
+
+static void
+drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+
+    for (unsigned long cap = 0; cap <= 63; cap++)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno == EINVAL)
+            break; /* past the last one this kernel knows */
+    if (syscall(SYS_capset, &head, none) < 0)
+        log_warn("capabilities could not be dropped", "why", strerror(errno));
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        log_warn("no_new_privs could not be set", "why", strerror(errno));
+}
+
+static void
+allow(int ruleset, const char *path, unsigned long long rights)
+{
+    struct landlock_path_beneath_attr rule = {.allowed_access = rights};
+    _cleanup_fd_ int fd = open(path, O_PATH | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    rule.parent_fd = fd;
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+        log_warn("Landlock rule failed", "path", path, "why", strerror(errno));
+}
+
+/* The first component: the kubelet may remove and make its directories anew, and a rule on one that
+ * is gone would not hold for its successor. */
+static void
+allow_tree_of(int ruleset, const char *path)
+{
+    char top[256];
+    const char *slash = strchr(path + 1, '/');
+    size_t n = slash ? (size_t)(slash - path) : strlen(path);
+
+    if (n < 2 || n >= sizeof(top))
+        return;
+    memcpy(top, path, n);
+    top[n] = '\0';
+    if (strcmp(top, "/sys") != 0 && strcmp(top, "/dev") != 0 && strcmp(top, "/proc") != 0)
+        allow(ruleset, top, FS_ALL);
+}
+
+static void
+enter_landlock(const struct config *c)
+{
+    static const char *const readable[] = {"/etc", "/usr", "/lib", "/lib64", "/proc"};
+    struct landlock_ruleset_attr attr = {.handled_access_fs = FS_ALL};
+    _cleanup_fd_ int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+
+    if (fd < 0) {
+        log_warn("this kernel has no Landlock: run pgpud where it sees only its own directories",
+                 "why", strerror(errno));
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(readable); i++)
+        allow(fd, readable[i], FS_READ);
+    allow_tree_of(fd, c->kubelet.plugin_dir);
+    allow_tree_of(fd, c->kubelet.pod_resources);
+    allow_tree_of(fd, c->cdi_dir);
+    allow_tree_of(fd, c->state_dir);
+    allow_tree_of(fd, c->hwd_socket);
+    allow_tree_of(fd, c->control_socket);
+    if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+        log_warn("Landlock could not be entered", "why", strerror(errno));
+}
+
+void
+sandbox_enter(const struct config *c)
+{
+    drop_capabilities();
+    enter_landlock(c);
+    _cleanup_fd_ int fd = open(SYSFS_PROBE, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        log_warn("pgpud can still write to /sys: a hole in it would reach the hardware; run it in "
+                 "a mount namespace that holds only its directories");
+}
