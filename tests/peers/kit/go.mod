@@ -1,0 +1,3 @@
+module pgpu.local/peers/kit
+
+go 1.26.0
