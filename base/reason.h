@@ -59,7 +59,6 @@
     X(RESET_FAILED, "the kernel could not reset the device: check reset_method and the slot")      \
     X(STUCK, "the kernel has not come back from a write: wait, else reboot the host")              \
     X(DEADLINE, "the operation took longer than allowed: see the log for the phase")               \
-    X(NEEDS_POWER_CYCLE, "every reset was tried: power-cycle the host")                            \
     /* our own side */                                                                             \
     X(HWD_DOWN, "start pgpu-hwd")                                                                  \
     X(HWD_REFUSED, "the hardware service refused the request: see its log")                        \
@@ -68,7 +67,6 @@
     X(CDI_WRITE, "make the CDI directory writable and check its free space")                       \
     X(PERMISSION, "run as root, with the capabilities the documentation lists")                    \
     X(WAIT_RELEASE, "waiting for the previous user to let go")                                     \
-    X(PREPARING, "being prepared: wait")                                                           \
     X(INTERNAL, "a defect in pgpu: please report it with the log")
 
 enum reason {

@@ -110,7 +110,6 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
     u->state = next;
     journal_put(u, to->journal);
     if (next == UNIT_QUARANTINED || next == UNIT_STUCK) {
-        u->node->count.quarantines++;
         log_warn(next == UNIT_STUCK ? "device stuck" : "device quarantined", "device", u->id, "was",
                  from->name, "reason", reason_name(reason), "why", why ? why : "", "cure",
                  reason_cure(reason));
@@ -216,7 +215,6 @@ static void
 prepared(struct unit *u, const struct hwd_message *m, bool handed)
 {
     u->evidence = m->evidence;
-    u->verified_at = now_ns();
     if (!handed && u->node->conf->manage == MANAGE_VERIFY && !(u->facts.flags & HWD_FACT_ARMED)) {
         u->fail_class = ERR_CLASS_INVALID;
         (void)unit_event(u, EV_OP_FAILED, REASON_HWD_REFUSED,

@@ -87,7 +87,6 @@ struct unit {
 
     /* evidence of the last preparation */
     struct hwd_evidence evidence;
-    uint64_t verified_at;
     uint64_t gone_at;
 };
 
@@ -134,7 +133,7 @@ struct node {
     bool settled; /* PodResources was asked once: units may be classified */
     uint64_t started_at;
     struct {
-        uint64_t allocs, alloc_failures, prepares, quarantines;
+        uint64_t allocs, alloc_failures;
     } count;
 };
 

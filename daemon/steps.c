@@ -142,7 +142,6 @@ start_preparation(struct unit *u)
     }
     if (u->alloc)
         flags |= HWD_REQ_HANDOVER;
-    u->node->count.prepares++;
     (void)unit_start_op(u, op, flags, 0, prepare_deadline(u));
 }
 
