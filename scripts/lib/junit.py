@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads what `ctest --output-junit` wrote. First line out: "passed failed skipped"; then one line
-"NAME: REASON" for each skipped test, the reason being the last thing that the test printed, and
-"FAILED NAME" for each failed one."""
+"""Reads what `ctest --output-junit` wrote.
 
+junit.py FIRST [AGAIN]   first line out: "passed failed skipped"; then "NAME: REASON" for each skipped
+                         test, the reason being the last thing that it printed, "FAILED NAME" for
+                         each failed one, "UNSTEADY NAME" for one that failed in FIRST and passed in
+                         AGAIN (where that file exists)
+junit.py --failed FIRST  the names of the failed tests
+"""
+
+import os
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -15,26 +21,43 @@ def reason(case):
     return re.sub(r"^SKIP:?\s*", "", lines[-1])[:200]
 
 
+def outcome(case):
+    """("passed" | "failed" | "missing" | "skipped", why)"""
+    status = case.get("status")
+    skipped = case.find("skipped")
+    if skipped is not None or status in ("notrun", "disabled"):
+        message = (skipped.get("message") or "") if skipped is not None else ""
+        if "SKIP_RETURN_CODE" in message or "SKIP_REGULAR" in message or status == "disabled":
+            return "skipped", reason(case)
+        return "missing", "its program is not there"
+    if status == "fail" or case.find("failure") is not None:
+        return "failed", ""
+    return "passed", ""
+
+
+def outcomes(path):
+    return {c.get("name"): outcome(c) for c in ET.parse(path).getroot().iter("testcase")}
+
+
 def main():
-    counts = {"run": 0, "fail": 0, "notrun": 0}
+    if sys.argv[1] == "--failed":
+        print("\n".join(n for n, o in outcomes(sys.argv[2]).items() if o[0] == "failed"))
+        return
+    first = outcomes(sys.argv[1])
+    again = outcomes(sys.argv[2]) if len(sys.argv) > 2 and os.path.exists(sys.argv[2]) else {}
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
     notes = []
-    for case in ET.parse(sys.argv[1]).getroot().iter("testcase"):
-        status = case.get("status")
-        if case.find("skipped") is not None or status in ("notrun", "disabled"):
-            message = (case.find("skipped").get("message") or "") \
-                if case.find("skipped") is not None else ""
-            if "SKIP_RETURN_CODE" in message or "SKIP_REGULAR" in message or status == "disabled":
-                counts["notrun"] += 1
-                notes.append("%s: %s" % (case.get("name"), reason(case)))
-            else:  # the program is not there
-                counts["fail"] += 1
-                notes.append("FAILED %s (its program is not there)" % case.get("name"))
-        elif status == "fail" or case.find("failure") is not None:
-            counts["fail"] += 1
-            notes.append("FAILED %s" % case.get("name"))
-        else:
-            counts["run"] += 1
-    print(counts["run"], counts["fail"], counts["notrun"])
+    for name, (what, why) in first.items():
+        if what == "failed" and again.get(name, ("failed",))[0] == "passed":
+            what = "passed"
+            notes.append("UNSTEADY %s" % name)
+        elif what == "skipped":
+            notes.append("%s: %s" % (name, why))
+        elif what in ("failed", "missing"):
+            notes.append("FAILED %s%s" % (name, " (%s)" % why if why else ""))
+            what = "failed"
+        counts[what] += 1
+    print(counts["passed"], counts["failed"], counts["skipped"])
     print("\n".join(notes))
 
 
