@@ -30,7 +30,7 @@
 #define HWD_SOCKET_DEFAULT "/run/pgpu-hwd/hwd.sock"
 
 #define HWD_PROTO_MAGIC 0x44574850u /* "PHWD" */
-#define HWD_PROTO_VERSION 1u
+#define HWD_PROTO_VERSION 2u
 
 enum hwd_op {
     HWD_OP_NONE = 0,
@@ -134,6 +134,7 @@ struct hwd_facts {
     int32_t holder_pid;                   /* 0 = unknown */
     int32_t numa_node, iommu_group, cdev; /* -1 = none */
     uint32_t gang_size;
+    uint32_t node_major, node_minor; /* device number of `node`; major 0 = unknown */
     uint32_t mode_active, mode_configured; /* enum cc_mode, as last read */
     uint32_t reason; /* enum reason: why the unit cannot be prepared as it is; NONE = it can */
     char holder_comm[32];

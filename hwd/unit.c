@@ -257,6 +257,12 @@ fill_facts(struct hwd_unit *u, const struct vfio_fn *p, const struct hwd_scan *s
         vfio_node_path(p, cfg->vfio_node == HWD_NODE_GROUP, f->node, sizeof(f->node), &e) < 0)
         f->node[0] = '\0';
     err_clear(&e);
+    if (f->node[0]) {
+        struct vfio_devnum num = vfio_node_num(p, cfg->vfio_node == HWD_NODE_GROUP);
+
+        f->node_major = num.major;
+        f->node_minor = num.minor;
+    }
     if (hwd_claim_check(cfg, p->addr, p->driver, former, &e) == 0)
         f->flags |= HWD_FACT_CLAIMED;
     err_clear(&e);

@@ -85,6 +85,25 @@ vfio_parse_cdev(const char *s, int *ret)
 }
 
 bool
+vfio_parse_devnum(const char *s, unsigned *ret_major, unsigned *ret_minor)
+{
+    const char *colon = strchr(s, ':');
+    char text[16];
+    int ma, mi;
+
+    if (!colon || (size_t)(colon - s) >= sizeof(text))
+        return false;
+    memcpy(text, s, (size_t)(colon - s));
+    text[colon - s] = '\0';
+    /* include/linux/kdev_t.h: 12 bits of major, 20 of minor */
+    if (!vfio_parse_int(text, 1, 0xfff, &ma) || !vfio_parse_int(colon + 1, 0, 0xfffff, &mi))
+        return false;
+    *ret_major = (unsigned)ma;
+    *ret_minor = (unsigned)mi;
+    return true;
+}
+
+bool
 vfio_parse_resource(const char *text, unsigned line, uint64_t *ret_start, uint64_t *ret_size,
                     uint64_t *ret_flags)
 {

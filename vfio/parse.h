@@ -18,6 +18,8 @@ bool vfio_parse_int(const char *s, int min, int max, int *ret);
 
 /* "vfio3" → 3. */
 bool vfio_parse_cdev(const char *s, int *ret);
+/* "511:3", a `dev` attribute. */
+bool vfio_parse_devnum(const char *s, unsigned *ret_major, unsigned *ret_minor);
 
 /* Line `line` of the `resource` attribute ("0x<start> 0x<end> 0x<flags>"). A BAR that is not there
  * is three zeros and has size 0; false only for malformed text. */

@@ -174,8 +174,21 @@ read_vfs(const struct fs_root *dir, struct vfio_fn *fn)
     fn->num_vfs = (unsigned)n;
 }
 
+/* Missing or nonsense: unknown, which only costs the comfort of injecting the node ourselves. */
+static struct vfio_devnum
+read_devnum(const struct fs_root *dir, const char *path)
+{
+    struct vfio_devnum d = {0};
+    struct err ignored = ERR_INIT;
+    char buf[32];
+
+    if (fs_read_attr(dir, path, buf, sizeof(buf), &ignored) >= 0)
+        (void)vfio_parse_devnum(buf, &d.major, &d.minor);
+    return d;
+}
+
 static void
-read_cdev(const struct fs_root *dir, struct vfio_fn *fn)
+read_nodes(const struct fs_root *root, const struct fs_root *dir, struct vfio_fn *fn)
 {
     char **names = NULL;
     struct err e = ERR_INIT;
@@ -191,11 +204,19 @@ read_cdev(const struct fs_root *dir, struct vfio_fn *fn)
         /* The class device is there on every kernel since 6.1, its node only with
          * CONFIG_VFIO_DEVICE_CDEV: then it has a `dev` attribute. */
         (void)snprintf(path, sizeof(path), "vfio-dev/%.32s/dev", names[i]);
-        if (vfio_parse_cdev(names[i], &cdev) && fs_exists(dir, path))
+        if (vfio_parse_cdev(names[i], &cdev) && fs_exists(dir, path)) {
             fn->cdev = cdev;
+            fn->cdev_num = read_devnum(dir, path);
+        }
     }
     if (n >= 0)
         fs_names_free(names);
+    if (fn->iommu_group >= 0) {
+        char path[VFIO_PATH_MAX];
+
+        (void)snprintf(path, sizeof(path), "sys/class/vfio/%d/dev", fn->iommu_group);
+        fn->group_num = read_devnum(root, path);
+    }
 }
 
 static void
@@ -204,7 +225,7 @@ read_facts(const struct scan *s, const struct fs_root *dir, struct vfio_fn *fn)
     read_group(dir, fn);
     read_driver(dir, fn);
     read_vfs(dir, fn);
-    read_cdev(dir, fn);
+    read_nodes(s->root, dir, fn);
     read_comforts(dir, fn);
     ident_name(s->ident, fn);
 }
@@ -404,4 +425,14 @@ vfio_node_path(const struct vfio_fn *fn, bool allow_group, char *buf, size_t siz
         return err_set(e, ENAMETOOLONG, ERR_CLASS_INVALID, "VFIO node of %s: path too long",
                        PCI_STR(fn->addr));
     return 0;
+}
+
+struct vfio_devnum
+vfio_node_num(const struct vfio_fn *fn, bool allow_group)
+{
+    const struct vfio_devnum none = {0};
+
+    if (fn->cdev >= 0)
+        return fn->cdev_num;
+    return allow_group ? fn->group_num : none;
 }

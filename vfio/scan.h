@@ -22,22 +22,28 @@ enum vfio_kind {
     VFIO_KIND_BRIDGE,
 };
 
+/* Device number of a character device; major 0: there is none, or it is not known. */
+struct vfio_devnum {
+    unsigned major, minor;
+};
+
 struct vfio_fn {
     struct pci_addr addr;
     enum vfio_kind kind;
     uint16_t vendor, device, subsys_vendor, subsys_device;
-    uint32_t class_code;  /* 24 bit */
-    char name[96];        /* product name from pci.ids, else "10de:2331" */
-    char driver[32];      /* "" when unbound */
-    char override[64];    /* driver_override, "" when none */
-    int iommu_group;      /* -1 when none */
-    int numa_node;        /* -1 when none or unknown */
-    int cdev;             /* N of vfioN, -1 when there is none */
-    unsigned num_vfs;     /* virtual functions enabled */
-    bool is_vf;           /* has a physfn link */
-    char power_state[16]; /* "D0", "D3hot", … "" when unknown */
-    enum reason reason;   /* UNREADABLE, or NONE */
-    char text[160];       /* why, for people */
+    uint32_t class_code;                    /* 24 bit */
+    char name[96];                          /* product name from pci.ids, else "10de:2331" */
+    char driver[32];                        /* "" when unbound */
+    char override[64];                      /* driver_override, "" when none */
+    int iommu_group;                        /* -1 when none */
+    int numa_node;                          /* -1 when none or unknown */
+    int cdev;                               /* N of vfioN, -1 when there is none */
+    struct vfio_devnum cdev_num, group_num; /* of /dev/vfio/devices/vfioN and /dev/vfio/<group> */
+    unsigned num_vfs;                       /* virtual functions enabled */
+    bool is_vf;                             /* has a physfn link */
+    char power_state[16];                   /* "D0", "D3hot", … "" when unknown */
+    enum reason reason;                     /* UNREADABLE, or NONE */
+    char text[160];                         /* why, for people */
 };
 
 struct vfio_inventory {
@@ -63,5 +69,7 @@ int vfio_wanted_driver(const struct fs_root *root, const struct vfio_fn *fn, cha
  * has a cdev, else "/dev/vfio/17" if `allow_group`, else NO_CDEV. */
 int vfio_node_path(const struct vfio_fn *fn, bool allow_group, char *buf, size_t size,
                    struct err *e);
+/* Its number, as sysfs tells it. */
+struct vfio_devnum vfio_node_num(const struct vfio_fn *fn, bool allow_group);
 
 #endif

@@ -175,10 +175,38 @@ names_come_from_the_vendors_own_section(void **state)
         (void)vfio_ids_name(ids, n, 0x10de, 0x2331, name, sizeof(name));
 }
 
+static void
+device_numbers_are_two_numbers_in_range(void **state)
+{
+    static const char *const bad[] = {"",
+                                      ":",
+                                      "511",
+                                      "511:",
+                                      ":3",
+                                      "0:3",
+                                      "4096:0",
+                                      "511:1048576",
+                                      "511:3:4",
+                                      "a:b",
+                                      "-1:2",
+                                      "511: 3",
+                                      "99999999999999999999:1"};
+    unsigned ma = 7, mi = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(vfio_parse_devnum(bad[i], &ma, &mi));
+    assert_int_equal(ma, 7);
+    assert_true(vfio_parse_devnum("511:1048575", &ma, &mi));
+    assert_int_equal(ma, 511);
+    assert_int_equal(mi, 1048575);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(device_numbers_are_two_numbers_in_range),
         cmocka_unit_test(hex_takes_only_whole_prefixed_numbers),
         cmocka_unit_test(int_is_bounded),
         cmocka_unit_test(resource_lines),
