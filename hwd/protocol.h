@@ -134,7 +134,7 @@ struct hwd_facts {
     int32_t holder_pid;                   /* 0 = unknown */
     int32_t numa_node, iommu_group, cdev; /* -1 = none */
     uint32_t gang_size;
-    uint32_t node_major, node_minor; /* device number of `node`; major 0 = unknown */
+    uint32_t node_major, node_minor;       /* device number of `node`; major 0 = unknown */
     uint32_t mode_active, mode_configured; /* enum cc_mode, as last read */
     uint32_t reason; /* enum reason: why the unit cannot be prepared as it is; NONE = it can */
     char holder_comm[32];

@@ -130,34 +130,6 @@ in_unit(const struct hwd_unit *u, struct pci_addr a)
     return false;
 }
 
-/* N of vfioN below the device's vfio-dev directory. */
-static int
-read_cdev(const struct fs_root *root, struct pci_addr a)
-{
-    char path[VFIO_PATH_MAX];
-    struct err e = ERR_INIT;
-    char **names = NULL;
-    int cdev = -1;
-    int n = fs_list(root, vfio_path(path, a, "vfio-dev"), 8, &names, &e);
-    unsigned v;
-    char end;
-
-    if (n < 0)
-        return -1;
-    for (int i = 0; i < n && cdev < 0; i++) {
-        char attr[64];
-
-        /* The class device is there on every kernel since 6.1, its node only with
-         * CONFIG_VFIO_DEVICE_CDEV: then it has a `dev` attribute. */
-        (void)snprintf(attr, sizeof(attr), "vfio-dev/%.32s/dev", names[i]);
-        if (sscanf(names[i], "vfio%9u%c", &v, &end) == 1 &&
-            fs_exists(root, vfio_path(path, a, attr)))
-            cdev = (int)v;
-    }
-    fs_names_free(names);
-    return cdev;
-}
-
 static int
 refresh_one(struct proc *p, unsigned i, struct err *e)
 {
@@ -168,7 +140,7 @@ refresh_one(struct proc *p, unsigned i, struct err *e)
         return r;
     if (!in_unit(&p->job->unit, f->addr))
         return 0;
-    f->cdev = vfio_is_vfio_driver(f->driver) ? read_cdev(p->job->root, f->addr) : -1;
+    vfio_read_nodes(p->job->root, f);
     p->io->fn(p->io->ctx, f, &p->scan.former[i]);
     return 0;
 }

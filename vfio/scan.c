@@ -176,44 +176,44 @@ read_vfs(const struct fs_root *dir, struct vfio_fn *fn)
 
 /* Missing or nonsense: unknown, which only costs the comfort of injecting the node ourselves. */
 static struct vfio_devnum
-read_devnum(const struct fs_root *dir, const char *path)
+read_devnum(const struct fs_root *root, const char *path)
 {
     struct vfio_devnum d = {0};
     struct err ignored = ERR_INIT;
     char buf[32];
 
-    if (fs_read_attr(dir, path, buf, sizeof(buf), &ignored) >= 0)
+    if (fs_read_attr(root, path, buf, sizeof(buf), &ignored) >= 0)
         (void)vfio_parse_devnum(buf, &d.major, &d.minor);
     return d;
 }
 
-static void
-read_nodes(const struct fs_root *root, const struct fs_root *dir, struct vfio_fn *fn)
+void
+vfio_read_nodes(const struct fs_root *root, struct vfio_fn *fn)
 {
+    char path[VFIO_PATH_MAX], attr[64];
     char **names = NULL;
     struct err e = ERR_INIT;
     int n;
 
+    fn->cdev = -1;
+    fn->cdev_num = fn->group_num = (struct vfio_devnum){0};
     if (!vfio_is_vfio_driver(fn->driver))
         return;
-    n = fs_list(dir, "vfio-dev", SCAN_CDEV_MAX, &names, &e);
+    n = fs_list(root, vfio_path(path, fn->addr, "vfio-dev"), SCAN_CDEV_MAX, &names, &e);
     for (int i = 0; i < n && fn->cdev < 0; i++) {
-        char path[VFIO_PATH_MAX];
         int cdev;
 
         /* The class device is there on every kernel since 6.1, its node only with
          * CONFIG_VFIO_DEVICE_CDEV: then it has a `dev` attribute. */
-        (void)snprintf(path, sizeof(path), "vfio-dev/%.32s/dev", names[i]);
-        if (vfio_parse_cdev(names[i], &cdev) && fs_exists(dir, path)) {
+        (void)snprintf(attr, sizeof(attr), "vfio-dev/%.32s/dev", names[i]);
+        if (vfio_parse_cdev(names[i], &cdev) && fs_exists(root, vfio_path(path, fn->addr, attr))) {
             fn->cdev = cdev;
-            fn->cdev_num = read_devnum(dir, path);
+            fn->cdev_num = read_devnum(root, path);
         }
     }
     if (n >= 0)
         fs_names_free(names);
     if (fn->iommu_group >= 0) {
-        char path[VFIO_PATH_MAX];
-
         (void)snprintf(path, sizeof(path), "sys/class/vfio/%d/dev", fn->iommu_group);
         fn->group_num = read_devnum(root, path);
     }
@@ -225,7 +225,7 @@ read_facts(const struct scan *s, const struct fs_root *dir, struct vfio_fn *fn)
     read_group(dir, fn);
     read_driver(dir, fn);
     read_vfs(dir, fn);
-    read_nodes(s->root, dir, fn);
+    vfio_read_nodes(s->root, fn);
     read_comforts(dir, fn);
     ident_name(s->ident, fn);
 }

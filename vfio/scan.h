@@ -57,6 +57,9 @@ void vfio_inventory_free(struct vfio_inventory *inv);
 
 const struct vfio_fn *vfio_find(const struct vfio_inventory *inv, struct pci_addr a);
 
+/* Looks again which nodes the function has (cdev and the numbers), by its `driver` and group. */
+void vfio_read_nodes(const struct fs_root *root, struct vfio_fn *fn);
+
 /* Is the driver one of VFIO's (vfio-pci or a variant driver)? */
 bool vfio_is_vfio_driver(const char *driver);
 
