@@ -10,7 +10,7 @@
 pgpu_packages_build() {
     echo gcc libc6-dev cmake ninja-build pkgconf \
         libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libpci-dev libjson-c-dev libudev-dev \
-        libsystemd-dev libyaml-dev libfuse3-dev fuse3 pci.ids
+        libsystemd-dev libyaml-dev libssl-dev zlib1g-dev libfuse3-dev fuse3 pci.ids
 }
 
 # For the tests of every newcomer: the tiers unit and sim.
