@@ -23,6 +23,8 @@ struct cli {
 int cli_devices(const struct cli *c, int argc, char **argv);
 int cli_cc(const struct cli *c, int argc, char **argv);
 int cli_cdi(const struct cli *c, int argc, char **argv);
+int cli_initdata(const struct cli *c, int argc, char **argv);
+int cli_annotations(const struct cli *c, int argc, char **argv);
 int cli_status(const struct cli *c, int argc, char **argv);
 
 #endif

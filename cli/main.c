@@ -20,14 +20,12 @@ static const struct verb {
     const char *name, *help;
     int (*run)(const struct cli *c, int argc, char **argv);
 } verbs[] = {
-#ifdef PGPU_CLI_STATUS
     {"status", "what pgpud is doing with every device, and why", cli_status},
-#endif
     {"devices", "GPUs and NVSwitches of this node", cli_devices},
     {"cc", "query, plan, set or reset the confidential-computing mode", cli_cc},
-#ifdef PGPU_CLI_CDI
     {"cdi", "check the CDI directories", cli_cdi},
-#endif
+    {"initdata", "digest, check or make the initdata of a pod", cli_initdata},
+    {"annotations", "what a Kata handler does with a pod's annotations", cli_annotations},
 };
 
 static void
@@ -35,7 +33,7 @@ help(FILE *f)
 {
     (void)fputs("usage: pgpuctl [options] VERB ...\n\nVerbs (each has --help):\n", f);
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        (void)fprintf(f, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+        (void)fprintf(f, "  %-11s %s\n", verbs[i].name, verbs[i].help);
     (void)fputs("\nOptions:\n"
                 "  --root DIR        hardware below DIR/sys and DIR/dev (default /)\n"
                 "  --control SOCKET  pgpud's control socket (default /run/pgpu/control.sock)\n"

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "cli/cli.h"
+#include "cli/status_nri.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,7 +23,7 @@
 static const char usage[] =
     "Usage: pgpuctl status [--json]\n"
     "What every device is doing and why, as pgpud sees it (--control SOCKET, default\n"
-    "/run/pgpu/control.sock).\n\n"
+    "/run/pgpu/control.sock); the runtimes it talks to over NRI, and the sandboxes it guards.\n\n"
     "Exit status: 0 every listed device is Healthy, 1 some are not or pgpud does not answer,\n"
     "2 wrong usage.\n";
 
@@ -119,6 +120,10 @@ print_status(json_object *o)
             if (truth(u, "listed") && !truth(u, "healthy"))
                 status = 1;
         }
+    if (json_object_object_get_ex(o, "nri", &list)) {
+        (void)putchar('\n');
+        status_nri_print(list);
+    }
     return status;
 }
 

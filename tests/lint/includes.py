@@ -17,9 +17,11 @@ ARROWS = {
     "nri": ["base", "proto"],
     "hwd": ["base", "vfio", "ccmode"],
     "daemon": ["base", "proto", "cdi", "deviceplugin", "nri", "hwd/protocol.h"],
-    "cli": ["base", "cdi", "hwd", "vfio", "ccmode"],
-    # the kubelet stand-in speaks the same wire, so it shares the framing, and nothing else
-    "sim": ["base", "proto", "deviceplugin/grpc_io.h", "deviceplugin/codec.h"],
+    "cli": ["base", "cdi", "hwd", "vfio", "ccmode", "nri/base64.h", "nri/initdata.h",
+            "nri/kata_annotations.h", "nri/toml.h"],
+    # the stand-ins speak the same wires, so they share the framing, and nothing else
+    "sim": ["base", "proto", "deviceplugin/grpc_io.h", "deviceplugin/codec.h", "nri/mux.h",
+            "nri/ttrpc.h"],
 }
 
 # library header -> folders that may use it. One folder for each library is the seam that lets us
@@ -32,6 +34,8 @@ LIBRARIES = {
     r"yaml\.h": ["base", "cdi"],
     r"json-c/": ["base", "cdi", "daemon", "cli", "sim", "hwd"],
     r"systemd/": ["daemon", "deviceplugin", "nri", "hwd", "sim"],
+    r"openssl/": ["nri"],
+    r"zlib\.h": ["nri"],
     r"fuse": ["sim"],
     r"cmocka\.h": [],
 }

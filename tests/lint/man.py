@@ -167,28 +167,34 @@ def check_config(root, build, problems, program, page_name, lists):
     documented = dict(e.split(" = ", 1) if " = " in e else (e, "?") for e in page.entries("KEYS"))
     differ(problems, page, "key", set(keys), set(documented))
     for k in sorted(set(keys) & set(documented)):
-        if keys[k] != documented[k]:
+        if documented[k] not in (keys[k], "?"):  # an entry without a value: a mandatory key
             problems.append("%s: default of %s is %s, not %s" % (page.name, k, keys[k],
                                                                  documented[k]))
 
 
 def main():
     root, build = sys.argv[1:3]
-    for program in ("daemon/pgpud", "hwd/pgpu-hwd", "cli/pgpuctl", "sim/pgpu-sim"):
+    for program in ("daemon/pgpud", "hwd/pgpu-hwd", "cli/pgpuctl", "sim/pgpu-sim",
+                    "nri/pgpu-nri-launch"):
         if not os.access(os.path.join(build, program), os.X_OK):
             tree.skip(program + " is not built")
     problems = []
     check_daemon(root, build, problems, "daemon/pgpud", "pgpud.8", ["daemon/main.c"])
     check_daemon(root, build, problems, "hwd/pgpu-hwd", "pgpu-hwd.8", ["hwd/main.c"])
+    check_daemon(root, build, problems, "nri/pgpu-nri-launch", "pgpu-nri-launch.8",
+                 ["nri/launch.c"])
     check_verbs(root, build, problems, "cli/pgpuctl", "pgpuctl.1",
-                ["cli/cc.c", "cli/devices.c"])
+                ["cli/cc.c", "cli/devices.c", "cli/initdata.c"])
     check_verbs(root, build, problems, "sim/pgpu-sim", "pgpu-sim.1",
-                ["sim/nodecmd.c", "sim/kubelet_main.c", "sim/kata.c"])
+                ["sim/nodecmd.c", "sim/kubelet_main.c", "sim/kata.c", "sim/runtime_main.c"])
     check_commands(root, problems, "NODE COMMANDS", "sim/control.c",
                    r'^    \{"([a-z-]+)", "', more=["trace"])
     check_commands(root, problems, "KUBELET COMMANDS", "sim/kubelet_cmd.c",
                    r'^    \{"([a-z-]+)", cmd_')
-    check_config(root, build, problems, "daemon/pgpud", "pgpud.yaml.5", "resources: [{}]\n")
+    check_commands(root, problems, "RUNTIME COMMANDS", "sim/runtime_cmd.c",
+                   r'^    \{"([a-z-]+)", (?:rt_)?cmd_')
+    check_config(root, build, problems, "daemon/pgpud", "pgpud.yaml.5",
+                 "resources: [{}]\nnri: {handlers: [{match: x}], sets: [{}]}\n")
     check_config(root, build, problems, "hwd/pgpu-hwd", "hwd.yaml.5", "")
     pages = sorted(os.listdir(os.path.join(root, "docs/man")))
     check_version(root, build, problems, pages)
