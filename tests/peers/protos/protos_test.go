@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package protos compares our .proto files with the descriptors of k8s.io/kubelet: every message,
-// field name, number and type that we define has to be upstream's.
+// Package protos compares our .proto files with the descriptors of k8s.io/kubelet, containerd's NRI
+// and ttRPC: every message, field name, number and type that we define has to be upstream's, and
+// every value of an enum.
 package protos
 
 import (
@@ -10,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/bufbuild/protocompile"
+	nri "github.com/containerd/nri/pkg/api"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	deviceplugin "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -22,22 +26,27 @@ func TestProtosAreUpstreams(t *testing.T) {
 		"deviceplugin.proto":       (&deviceplugin.Device{}).ProtoReflect().Descriptor().ParentFile(),
 		"podresources.proto":       (&podresources.PodResources{}).ProtoReflect().Descriptor().ParentFile(),
 		"pluginregistration.proto": (&registration.PluginInfo{}).ProtoReflect().Descriptor().ParentFile(),
+		"nri.proto":                (&nri.PodSandbox{}).ProtoReflect().Descriptor().ParentFile(),
+		"ttrpc.proto":              (&ttrpc.Request{}).ProtoReflect().Descriptor().ParentFile(),
+		"status.proto":             (&status.Status{}).ProtoReflect().Descriptor().ParentFile(),
 	} {
 		t.Run(file, func(t *testing.T) {
 			ours := parse(t, file)
 			if ours.Package() != upstream.Package() {
 				t.Errorf("package %s, upstream %s", ours.Package(), upstream.Package())
 			}
-			if n := compare(t, ours.Messages(), upstream.Messages()); n < 3 {
+			if n := compare(t, ours.Messages(), upstream.Messages()); n < 2 {
 				t.Errorf("only %d fields compared", n)
 			}
+			compareEnums(t, ours.Enums(), upstream.Enums())
 		})
 	}
 }
 
 func parse(t *testing.T, file string) protoreflect.FileDescriptor {
 	c := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
-		ImportPaths: []string{filepath.Clean(kit.Source(t, "proto"))},
+		// The second is for imports, which are written from the project's root.
+		ImportPaths: []string{filepath.Clean(kit.Source(t, "proto")), filepath.Clean(kit.Source(t, "."))},
 	})}
 	files, err := c.Compile(context.Background(), file)
 	if err != nil {
@@ -74,6 +83,23 @@ func compare(t *testing.T, ours, theirs protoreflect.MessageDescriptors) (fields
 		fields += compare(t, m.Messages(), u.Messages())
 	}
 	return fields
+}
+
+func compareEnums(t *testing.T, ours, theirs protoreflect.EnumDescriptors) {
+	for i := range ours.Len() {
+		e := ours.Get(i)
+		u := theirs.ByName(e.Name())
+		if u == nil {
+			t.Errorf("enum %s is not upstream", e.Name())
+			continue
+		}
+		for j := range e.Values().Len() {
+			v := e.Values().Get(j)
+			if w := u.Values().ByName(v.Name()); w == nil || w.Number() != v.Number() {
+				t.Errorf("%s.%s = %d is not upstream", e.Name(), v.Name(), v.Number())
+			}
+		}
+	}
 }
 
 // form is what decides about the bytes on the wire.

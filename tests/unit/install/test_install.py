@@ -17,10 +17,12 @@ def installed(top):
 
 def main():
     cmake, build, version, sbin, binary, man, doc = sys.argv[1:8]
-    programs = {sbin + "/pgpud", sbin + "/pgpu-hwd", binary + "/pgpuctl", binary + "/pgpu-sim"}
+    programs = {sbin + "/pgpud", sbin + "/pgpu-hwd", sbin + "/pgpu-nri-launch",
+                binary + "/pgpuctl", binary + "/pgpu-sim"}
     expected = programs | {
         man + "/man1/pgpuctl.1", man + "/man1/pgpu-sim.1", man + "/man5/pgpud.yaml.5",
         man + "/man5/hwd.yaml.5", man + "/man8/pgpud.8", man + "/man8/pgpu-hwd.8",
+        man + "/man8/pgpu-nri-launch.8",
         doc + "/README.md", doc + "/docs/architecture.md", doc + "/docs/operations.md",
         doc + "/docs/security.md"}
     problems = []
