@@ -4,5 +4,5 @@ set(kubelet_sources kubelet.c kubelet_reg.c kubelet_alloc.c kubelet_pods.c kubel
 list(TRANSFORM kubelet_sources PREPEND ${CMAKE_CURRENT_LIST_DIR}/)
 pgpu_library(pgpu_simkubelet
     SOURCES ${kubelet_sources}
-    LINK pgpu_base pgpu_proto pgpu_deviceplugin
+    LINK pgpu_simctl pgpu_base pgpu_proto pgpu_deviceplugin
     SYSTEM PkgConfig::JSON_C PkgConfig::SYSTEMD)

@@ -13,6 +13,10 @@
 #include "sim/kubelet.h"
 #endif
 
+#ifdef PGPU_SIM_HAVE_RUNTIME
+#include "sim/runtime.h"
+#endif
+
 #ifndef PGPU_VERSION
 #define PGPU_VERSION "unknown"
 #endif
@@ -29,6 +33,9 @@ static const struct {
 #endif
 #ifdef PGPU_SIM_HAVE_KATA
     {"kata", sim_kata_main, "a Kata stand-in: PodResources, CDI, opens the device"},
+#endif
+#ifdef PGPU_SIM_HAVE_RUNTIME
+    {"runtime", sim_runtime_main, "a container runtime stand-in: NRI plugins, pods, containers"},
 #endif
 };
 
