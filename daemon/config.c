@@ -171,6 +171,11 @@ const struct conf_key config_keys[] = {
     PATH_KEY(state_dir, 256, "/run/pgpu", "journal and lock; must not survive a reboot"),
     PATH_KEY(hwd_socket, 108, "/run/pgpu-hwd/hwd.sock", "the hardware service"),
     PATH_KEY(control_socket, 108, "/run/pgpu/control.sock", "for pgpuctl"),
+    {.name = "nri",
+     .type = CONF_OBJECT,
+     .offset = offsetof(struct config, nri),
+     .sub = config_nri_keys,
+     .help = "the plugin for container runtimes: guard, injection, release"},
     {.name = "log",
      .type = CONF_OBJECT,
      .offset = offsetof(struct config, log),
@@ -212,7 +217,7 @@ check_whole(const char *path, const struct config *c, struct err *e)
                 return err_set(e, EINVAL, ERR_CLASS_INVALID,
                                "%s: resources: \"%s\" is listed twice with the match \"%s\"",
                                path ? path : "defaults", r[i].name, r[i].match);
-    return 0;
+    return config_nri_check(path ? path : "defaults", &c->nri, e);
 }
 
 int

@@ -9,6 +9,7 @@
 #include "base/cc_mode.h"
 #include "base/conf.h"
 #include "base/log.h"
+#include "daemon/config_nri.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,6 +47,7 @@ struct config {
     char state_dir[256];
     char hwd_socket[108];
     char control_socket[108];
+    struct nri_conf nri;
     struct {
         int format, level;
     } log;

@@ -69,6 +69,11 @@ record_of(const struct unit *u, const char *intent)
     add_str(o, "reason", reason_name(u->reason));
     add_str(o, "namespace", u->owner.ns);
     add_str(o, "pod", u->owner.pod);
+    /* Only of a unit whose hand-over is done: the intent alone says nothing of it. */
+    add_str(o, "verified",
+            unit_state_info(u->state)->allocated && u->verified && !u->used
+                ? cc_mode_name((enum cc_mode)u->verified_mode)
+                : "");
     return o;
 }
 
@@ -162,6 +167,7 @@ journal_get(struct unit *u)
         if (u->journal_allocated) {
             (void)str_copy(u->owner.ns, sizeof(u->owner.ns), get_str(o, "namespace"));
             (void)str_copy(u->owner.pod, sizeof(u->owner.pod), get_str(o, "pod"));
+            u->verified = cc_mode_parse(get_str(o, "verified"), &u->verified_mode);
         }
     }
     (void)json_object_put(o);

@@ -81,6 +81,23 @@ unit_is_healthy(const struct unit *u)
     return u->facts.gang_size <= 1 || unit_state_info(u->state)->allocated || gang_is_healthy(u);
 }
 
+const char *
+unit_unverified(const struct unit *u, char *buf, size_t size)
+{
+    const struct unit_state_info *i = unit_state_info(u->state);
+
+    if (!i->allocated)
+        (void)snprintf(buf, size, "it is not handed out but %s%s%.80s", i->name,
+                       u->why[0] ? ": " : "", u->why);
+    else if (!u->verified)
+        (void)snprintf(buf, size, "no verification since its last use is on record");
+    else if (u->used && !u->sandbox[0])
+        (void)snprintf(buf, size, "a VM has used it since it was verified");
+    else
+        return NULL;
+    return buf;
+}
+
 void
 unit_set_reason(struct unit *u, enum reason reason, const char *why)
 {
@@ -120,17 +137,29 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
     if (next == UNIT_READY || next == UNIT_ALLOCATED)
         ladder_reset(u);
     if (next == UNIT_ALLOCATED && ev != EV_OPENED) {
+        u->sandbox[0] = '\0';
+        u->stopped = u->returned = false;
         u->handed_at = now_ns();
         u->handed_list = u->node->pods.asked;
         u->absent = 0;
         u->was_listed = false;
     }
-    if (!to->allocated)
+    if (!to->allocated) {
         memset(&u->owner, 0, sizeof(u->owner));
-    if (next == UNIT_READY)
+        u->sandbox[0] = '\0';
+        u->stopped = false;
+        if (next != UNIT_READY && next != UNIT_RELEASING)
+            u->verified = false; /* in `releasing` it may still be open: only a scrub ends it */
+    }
+    if (next == UNIT_READY) {
         u->listed = false; /* whatever an old list said: from here on it is nobody's */
+        u->handed_list = u->node->pods.asked;
+        u->absent = 0;
+    }
     promise_update(u->node);
     pods_schedule(u->node);
+    if (next == UNIT_READY && u->returned)
+        pods_refresh(u->node); /* does its pod wait for it? */
     return true;
 }
 
@@ -191,6 +220,8 @@ unit_start_op(struct unit *u, enum hwd_op op, uint32_t flags, uint32_t arg, uint
         return false;
     }
     timer_arm(u->node->loop, &u->op_timer, deadline_ns + OVERDUE, on_overdue, u);
+    if (op == HWD_OP_PREPARE || op == HWD_OP_RESET)
+        u->verified = false;
     u->op_seq = req.seq;
     u->op = op;
     u->op_flags = flags;
@@ -215,6 +246,9 @@ static void
 prepared(struct unit *u, const struct hwd_message *m, bool handed)
 {
     u->evidence = m->evidence;
+    u->verified = true;
+    u->verified_mode = (enum cc_mode)u->facts.mode_active;
+    u->used = false;
     if (!handed && u->node->conf->manage == MANAGE_VERIFY && !(u->facts.flags & HWD_FACT_ARMED)) {
         u->fail_class = ERR_CLASS_INVALID;
         (void)unit_event(u, EV_OP_FAILED, REASON_HWD_REFUSED,

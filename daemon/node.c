@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/hw.h"
 #include "base/log.h"
+#include "daemon/sandboxes.h"
 #include "daemon/timer.h"
 
 #include <errno.h>
@@ -67,6 +68,20 @@ unit_add(struct node *n, const struct hwd_facts *f)
     return u;
 }
 
+/* A unit that is handed out and free was used if it was opened since, or if nobody can tell (the
+ * service restarted and watched nothing meanwhile). */
+void
+unit_note_use(struct unit *u)
+{
+    bool unopened = (u->facts.flags & HWD_FACT_HANDED_OVER) && !(u->facts.flags & HWD_FACT_OPENED);
+
+    if (u->used || !unit_state_info(u->state)->allocated || u->facts.use != HWD_USE_FREE ||
+        unopened)
+        return;
+    u->used = true;
+    journal_put(u, unit_state_info(u->state)->journal);
+}
+
 static void
 on_facts(void *ctx, const struct hwd_facts *f)
 {
@@ -93,11 +108,15 @@ on_facts(void *ctx, const struct hwd_facts *f)
         u->classified = false; /* it may still be some pod's */
         pods_refresh(n);
     }
+    unit_note_use(u);
     if (!hwclient_is_up(n->hw))
         return; /* still synchronising: stepped when it is complete */
     if (old.use == HWD_USE_HELD && f->use != HWD_USE_HELD && unit_state_info(u->state)->allocated) {
         log_info("device closed", "device", u->id, "pod", u->owner.pod);
         pods_refresh(n);
+        /* A runtime tells of every sandbox that started: the VM of this one did not get so far. */
+        if (!u->sandbox[0] && guard_is_up(n))
+            unit_sandbox_gone(u);
     }
     if (strcmp(old.node, f->node) != 0 || old.flags != f->flags || old.reason != f->reason ||
         old.numa_node != f->numa_node)
@@ -336,6 +355,8 @@ node_new(sd_event *loop, const struct config *conf, struct node **ret, struct er
         journal_each(n, add_placeholder);
         r = hwclient_new(loop, conf->hwd_socket, &hh, &n->hw, e);
     }
+    if (r >= 0)
+        r = guard_new(n, e);
     if (r < 0) {
         node_free(n);
         return r;
@@ -355,6 +376,8 @@ node_free(struct node *n)
     if (n->dp)
         alloc_fail_all(n, "pgpud is stopping");
     pods_stop(n);
+    guard_free(n);
+    sandboxes_free(n);
     dp_free(n->dp);
     hwclient_free(n->hw);
     for (size_t i = 0; i < n->n_units; i++)
@@ -364,5 +387,6 @@ node_free(struct node *n)
     (void)sd_event_source_unref(n->gone_timer);
     (void)sd_event_source_unref(n->health_timer);
     fd_close(&n->journal_fd);
+    free(n->pods.dev);
     free(n);
 }

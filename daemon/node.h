@@ -9,6 +9,8 @@
  *   ladder.c    recovery of quarantined units
  *   alloc.c     Allocate requests
  *   release.c   PodResources: who owns what, and what was given back
+ *   sandboxes.c NRI: which sandboxes run, which units are theirs, and that they ended
+ *   guard.c     NRI: what sandboxes and containers may have
  *   promise.c   what we promise outside: CDI files, then ListAndWatch
  *   journal.c   what must survive our death
  *   resource.c  which unit is listed under which resource
@@ -28,9 +30,13 @@
 #define UNITS_MAX 256
 #define RESOURCES_MAX 64
 #define POD_NAME_MAX 256
+#define SANDBOX_ID_MAX 128
 
 struct alloc;
+struct guard;
+struct json_object;
 struct node;
+struct sandbox;
 
 /* Who has a unit, as PodResources tells it; empty strings when unknown. */
 struct owner {
@@ -80,6 +86,16 @@ struct unit {
     bool was_listed;
     struct owner owner;
 
+    /* NRI's account */
+    char sandbox[SANDBOX_ID_MAX]; /* that has it, "" = none known */
+    bool stopped;  /* its sandbox ended while something was under way: take it back then */
+    bool returned; /* taken back from a sandbox; its pod may make another one */
+
+    /* Verification on record: of its last preparation, until it leaves its user's hands. */
+    bool verified;
+    enum cc_mode verified_mode;
+    bool used; /* opened and closed again since */
+
     char cdi_node[64]; /* what the CDI file has for it, "" = it is not in the file */
 
     /* journal as read at start */
@@ -88,6 +104,12 @@ struct unit {
     /* evidence of the last preparation */
     struct hwd_evidence evidence;
     uint64_t gone_at;
+};
+
+/* One line of the newest PodResources list, of a device of ours. */
+struct pod_device {
+    char id[PCI_ADDR_STR];
+    struct owner owner;
 };
 
 /* Position in the sequence of PodResources lists: a list is fresh for an event if it was asked for
@@ -100,6 +122,10 @@ struct pods {
     bool ok;                  /* the last one succeeded */
     bool ever;                /* one has succeeded or failed */
     char why[200];
+    /* the newest list that succeeded, and its number */
+    size_t n_dev;
+    struct pod_device *dev;
+    uint64_t number;
 };
 
 struct resource_state {
@@ -125,6 +151,9 @@ struct node {
     size_t n_resources;
     struct alloc *allocs;
     struct pods pods;
+    struct sandbox *sandboxes;
+    size_t n_sandboxes;
+    struct guard *guard;
     sd_event_source *promise_retry;
     sd_event_source *gone_timer;
     sd_event_source *health_timer;
@@ -141,6 +170,8 @@ struct node {
 int node_new(sd_event *loop, const struct config *conf, struct node **ret, struct err *e);
 void node_free(struct node *n);
 struct unit *node_find(struct node *n, const char *id);
+/* By the facts: was it used since it was handed out, and let go of? */
+void unit_note_use(struct unit *u);
 
 /* ---- machine.c ---- */
 
@@ -156,6 +187,9 @@ void unit_hwd_down(struct unit *u);
 bool unit_start_op(struct unit *u, enum hwd_op op, uint32_t flags, uint32_t arg,
                    uint64_t deadline_ns);
 bool unit_is_healthy(const struct unit *u);
+/* Why a sandbox must not have it, a phrase in `buf`; NULL: it is handed out and verified since its
+ * last use. */
+const char *unit_unverified(const struct unit *u, char *buf, size_t size);
 /* Is it shown to the kubelet at all? */
 bool unit_is_listed(const struct unit *u);
 
@@ -200,6 +234,10 @@ void alloc_fail_all(struct node *n, const char *why);
 void pods_refresh(struct node *n); /* ask now, or once more after the one under way */
 void pods_schedule(struct node *n);
 void pods_stop(struct node *n);
+/* Does the newest list say of every unit that is handed out whose it is? */
+bool pods_complete(const struct node *n);
+/* Is the list newer than the unit's hand-over? */
+bool pods_know(const struct unit *u);
 
 /* ---- promise.c ---- */
 /* Brings CDI files and lists in line with the units; CDI first. */
@@ -208,6 +246,22 @@ void promise_update(struct node *n);
 void promise_add_resource(struct node *n, const char *name);
 /* Is the unit in a CDI file that is on disk? */
 bool promise_in_cdi(const struct unit *u);
+
+/* ---- sandboxes.c, see daemon/sandboxes.h for the rest ---- */
+/* A list has arrived, or units have: which sandbox has which? */
+void sandboxes_attribute(struct node *n);
+/* The unit's user is gone by NRI's account: release it as soon as nothing is under way. */
+void unit_sandbox_gone(struct unit *u);
+struct json_object *sandboxes_json(const struct node *n);
+
+/* ---- guard.c ---- */
+int guard_new(struct node *n, struct err *e);
+void guard_free(struct node *n);
+/* Is a runtime telling us of its sandboxes? */
+bool guard_is_up(const struct node *n);
+/* A PodResources list was answered: requests may be waiting for it. */
+void guard_list_answered(struct node *n);
+struct json_object *guard_json(const struct node *n);
 
 /* ---- journal.c ---- */
 int journal_open(struct node *n, struct err *e);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "daemon/timer.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define LIST_TIMEOUT HW_SEC(2)
@@ -31,7 +32,8 @@ static bool
 anything_out(const struct node *n)
 {
     for (size_t i = 0; i < n->n_units; i++)
-        if (unit_state_info(n->unit[i]->state)->allocated || n->unit[i]->state == UNIT_RELEASING)
+        if (unit_state_info(n->unit[i]->state)->allocated || n->unit[i]->state == UNIT_RELEASING ||
+            n->unit[i]->returned)
             return true;
     return false;
 }
@@ -78,27 +80,62 @@ pods_schedule(struct node *n)
 }
 
 /* A list that was asked for before the hand-over tells of the owner before. */
-static bool
-is_newer(const struct unit *u)
+bool
+pods_know(const struct unit *u)
 {
-    return u->node->pods.answered > u->handed_list;
+    return u->node->pods.number > u->handed_list;
+}
+
+bool
+pods_complete(const struct node *n)
+{
+    for (size_t i = 0; i < n->n_units; i++) {
+        const struct unit *u = n->unit[i];
+
+        if (unit_state_info(u->state)->allocated && !(pods_know(u) && u->listed))
+            return false;
+    }
+    return n->pods.ok;
+}
+
+/* Keeps what the list says of our devices, for the guard. */
+static void
+keep_list(struct node *n, const struct dp_pod_device *dev, size_t count)
+{
+    struct pod_device *kept = count ? calloc(count, sizeof(*kept)) : NULL;
+    size_t k = 0;
+
+    n->pods.number = n->pods.answered;
+    free(n->pods.dev);
+    for (size_t i = 0; i < count && kept; i++) {
+        const struct unit *u = node_find(n, dev[i].id);
+        struct pod_device *d = &kept[k];
+
+        if (!u || strcmp(u->resource, dev[i].resource) != 0 || !pods_know(u))
+            continue;
+        /* names that do not fit are no pod's names */
+        if (!str_copy(d->owner.ns, sizeof(d->owner.ns), dev[i].ns) ||
+            !str_copy(d->owner.pod, sizeof(d->owner.pod), dev[i].pod) ||
+            !str_copy(d->owner.container, sizeof(d->owner.container), dev[i].container))
+            continue;
+        memcpy(d->id, u->id, sizeof(d->id));
+        k++;
+    }
+    n->pods.dev = kept;
+    n->pods.n_dev = k;
 }
 
 static void
-mark_listed(struct node *n, const struct dp_pod_device *dev, size_t count)
+mark_listed(struct node *n)
 {
     for (size_t i = 0; i < n->n_units; i++)
         n->unit[i]->listed = false;
-    for (size_t i = 0; i < count; i++) {
-        struct unit *u = node_find(n, dev[i].id);
+    for (size_t i = 0; i < n->pods.n_dev; i++) {
+        struct unit *u = node_find(n, n->pods.dev[i].id);
 
-        if (!u || strcmp(u->resource, dev[i].resource) != 0 || !is_newer(u))
-            continue;
         u->listed = true;
         u->was_listed = true;
-        (void)str_copy(u->owner.ns, sizeof(u->owner.ns), dev[i].ns);
-        (void)str_copy(u->owner.pod, sizeof(u->owner.pod), dev[i].pod);
-        (void)str_copy(u->owner.container, sizeof(u->owner.container), dev[i].container);
+        u->owner = n->pods.dev[i].owner;
     }
 }
 
@@ -121,17 +158,33 @@ is_released(const struct unit *u)
     return now_ns() - u->handed_at > u->node->conf->unseen_grace;
 }
 
+/* Scrubbed after its sandbox ended. A pod that is still listed makes another sandbox without a new
+ * Allocate: let go of the unit for it. */
+static void
+look_for_return(struct unit *u)
+{
+    if (u->listed) {
+        if (unit_event(u, EV_FOUND_HANDED, REASON_NONE, NULL))
+            unit_step(u);
+    } else if (absence_counts(u) && ++u->absent >= 2) {
+        u->returned = false;
+    }
+}
+
 static void
 look_for_released(struct node *n)
 {
     for (size_t i = 0; i < n->n_units; i++) {
         struct unit *u = n->unit[i];
 
-        if (u->state == UNIT_RELEASING && u->listed && !u->op_seq && u->facts.use == HWD_USE_HELD) {
+        if (u->state == UNIT_RELEASING && u->listed && !u->returned && !u->op_seq &&
+            u->facts.use == HWD_USE_HELD) {
             (void)unit_event(u, EV_FOUND_HELD, REASON_NONE, NULL);
             continue;
         }
-        if (!unit_state_info(u->state)->allocated || !is_newer(u))
+        if (u->returned && u->state == UNIT_READY && !u->op_seq && pods_know(u))
+            look_for_return(u);
+        if (!unit_state_info(u->state)->allocated || !pods_know(u))
             continue;
         if (u->listed)
             u->absent = 0;
@@ -161,7 +214,9 @@ on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct e
         (void)str_copy(n->pods.why, sizeof(n->pods.why), "PodResources does not answer");
         log_debug("PodResources failed", "why", e->msg);
     } else {
-        mark_listed(n, dev, count);
+        keep_list(n, dev, count);
+        mark_listed(n);
+        sandboxes_attribute(n);
         look_for_released(n);
     }
     if (first) {
@@ -170,6 +225,7 @@ on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct e
     }
     for (size_t i = 0; i < n->n_units; i++)
         unit_step(n->unit[i]);
+    guard_list_answered(n);
     if (n->pods.again) {
         n->pods.again = false;
         pods_refresh(n);

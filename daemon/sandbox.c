@@ -90,6 +90,8 @@ enter_landlock(const struct config *c)
     allow_tree_of(fd, c->state_dir);
     allow_tree_of(fd, c->hwd_socket);
     allow_tree_of(fd, c->control_socket);
+    for (size_t i = 0; i < c->nri.sockets.n; i++)
+        allow_tree_of(fd, c->nri.sockets.v[i]);
     if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
         log_warn("Landlock could not be entered", "why", strerror(errno));
 }

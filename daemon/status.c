@@ -83,6 +83,8 @@ unit_json(const struct unit *u)
     put_int(o, "gang_size", f->gang_size);
     put_str(o, "namespace", u->owner.ns);
     put_str(o, "pod", u->owner.pod);
+    put_str(o, "sandbox", u->sandbox);
+    put_str(o, "verified", u->verified && !u->used ? cc_mode_name(u->verified_mode) : "");
     put_int(o, "recovery_rung", u->rung);
     (void)json_object_object_add(o, "evidence", evidence_json(&u->evidence));
     return o;
@@ -129,6 +131,7 @@ status_json(const struct node *n, struct buf *out, struct err *e)
     for (size_t i = 0; i < n->n_units; i++)
         (void)json_object_array_add(units, unit_json(n->unit[i]));
     (void)json_object_object_add(o, "units", units);
+    (void)json_object_object_add(o, "nri", guard_json(n));
     ok = buf_put_str(out, json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE)) &&
          buf_put_str(out, "\n");
     (void)json_object_put(o);

@@ -27,9 +27,10 @@ classify(struct unit *u)
     u->classified = true;
     if (handed && (u->facts.flags & HWD_FACT_ARMED) && !u->listed)
         handed = false; /* held by the service: nobody can have opened it since it was verified */
-    if (handed)
+    if (handed) {
         (void)unit_event(u, held ? EV_FOUND_HELD : EV_FOUND_HANDED, REASON_NONE, NULL);
-    else if (held) {
+        unit_note_use(u);
+    } else if (held) {
         u->unfit = true;
         (void)unit_event(u, EV_UNFIT, REASON_IN_USE, "open, but not handed out by us");
     } else
@@ -171,7 +172,8 @@ step_releasing(struct unit *u)
 
 /* ---- an Allocate for a unit that was handed out before (the reuse rule) ----
  * (a) not opened since it was verified            -> same answer after a read-only check
- * (b) held, and a fresh PodResources list has it  -> same answer, hardware untouched
+ * (b) held, its sandbox not stopped by NRI's account, and a fresh PodResources list has it
+ *                                                 -> same answer, hardware untouched
  * (c) anything else, unknown included             -> wait until free, scrub, verify */
 static void
 step_reuse(struct unit *u)
@@ -182,15 +184,15 @@ step_reuse(struct unit *u)
     bool unopened = u->state == UNIT_ALLOCATED && (u->facts.flags & HWD_FACT_HANDED_OVER) &&
                     !(u->facts.flags & HWD_FACT_OPENED) && !held;
 
-    if (unopened) {
+    if (unopened && !u->stopped) {
         (void)unit_start_op(u, HWD_OP_VERIFY, 0, 0, alloc_time_left(u));
         return;
     }
-    if (held && !alloc_list_is_fresh(u)) {
+    if (held && !u->stopped && !alloc_list_is_fresh(u)) {
         pods_refresh(u->node);
         return; /* stepped again when it is answered */
     }
-    if (held && u->listed && u->node->pods.ok) {
+    if (held && !u->stopped && u->listed && u->node->pods.ok) {
         log_info("same answer for a device in use by its owner", "device", u->id, "pod",
                  u->owner.pod);
         alloc_unit_done(u);
@@ -203,6 +205,10 @@ step_reuse(struct unit *u)
 static void
 step_allocated(struct unit *u)
 {
+    if (u->stopped && !u->claim) {
+        unit_sandbox_gone(u);
+        return;
+    }
     if (u->state == UNIT_ALLOCATED &&
         (u->facts.use == HWD_USE_HELD || (u->facts.flags & HWD_FACT_OPENED))) {
         if (!unit_event(u, EV_OPENED, REASON_NONE, NULL))

@@ -41,7 +41,7 @@
 #define ARGS_MAX 64
 #define REPLY_MAX (8u << 20)
 
-static const char *const program_names[H_PROGRAMS] = {"node", "hwd", "kubelet", "pgpud"};
+static const char *const program_names[H_PROGRAMS] = {"node", "hwd", "kubelet", "pgpud", "runtime"};
 
 struct harness {
     char dir[64];
@@ -160,6 +160,13 @@ command_line(const struct harness *h, enum harness_program p, char *buf, size_t 
     case H_PGPUD:
         (void)snprintf(buf, size, "%s/daemon/pgpud --config %s/pgpud.yaml --ready-fd 3", b, d);
         return;
+    case H_RUNTIME:
+        (void)snprintf(buf, size,
+                       "%s/sim/pgpu-sim runtime --nri %s/nri.sock --control %s/runtime.sock "
+                       "--pod-resources %s/kubelet/pod-resources/kubelet.sock --root %s/root "
+                       "--cdi-dir %s/cdi --ready-fd 3 %s",
+                       b, d, d, d, d, d, h->o.runtime_args ? h->o.runtime_args : "");
+        return;
     case H_PROGRAMS:
         break;
     }
@@ -262,8 +269,10 @@ harness_start(const struct harness_options *o)
                "  pod_resources: %s/kubelet/pod-resources/kubelet.sock\n"
                "cdi_dir: %s/cdi\nstate_dir: %s/state\nhwd_socket: %s/hwd/hwd.sock\n"
                "control_socket: %s/state/control.sock\nlog:\n  level: debug\n"
-               "pod_poll: 200ms\nkubelet_settle: 500ms\nunseen_grace: 1s\nrecovery_delay: 50ms\n%s",
-               h->dir, h->dir, h->dir, h->dir, h->dir, h->dir, o->pgpud_yaml ? o->pgpud_yaml : "");
+               "pod_poll: %s\nkubelet_settle: 500ms\nunseen_grace: 1s\nrecovery_delay: 50ms\n"
+               "nri:\n  sockets: [%s/nri.sock]\n%s%s",
+               h->dir, h->dir, h->dir, h->dir, h->dir, h->dir, o->pod_poll ? o->pod_poll : "200ms",
+               h->dir, o->nri_yaml ? o->nri_yaml : "", o->pgpud_yaml ? o->pgpud_yaml : "");
     harness_run(h, H_NODE);
     harness_run(h, H_HWD);
     if (!o->no_kubelet)
@@ -291,6 +300,7 @@ harness_stop(struct harness *h)
     char path[128];
     bool keep = getenv("PGPU_TEST_KEEP") != NULL;
 
+    harness_kill(h, H_RUNTIME, SIGTERM);
     harness_kill(h, H_PGPUD, SIGTERM);
     harness_kill(h, H_KUBELET, SIGTERM);
     harness_kill(h, H_HWD, SIGTERM);
@@ -787,4 +797,60 @@ h_kill_children(struct harness *h, enum harness_program p)
     while (fscanf(f, "%d", &pid) == 1)
         (void)kill((pid_t)pid, SIGKILL);
     (void)fclose(f);
+}
+
+/* ---- the container runtime's stand-in ---- */
+
+static json_object *
+runtime_ask(struct harness *h, const char *fmt, va_list ap)
+{
+    char line[4096], path[128];
+
+    (void)vsnprintf(line, sizeof(line), fmt, ap);
+    (void)snprintf(path, sizeof(path), "%s/runtime.sock", h->dir);
+    return parse_reply(line, ask(path, line));
+}
+
+json_object *
+h_runtime(struct harness *h, const char *fmt, ...)
+{
+    json_object *o;
+    va_list ap;
+
+    va_start(ap, fmt);
+    o = runtime_ask(h, fmt, ap);
+    va_end(ap);
+    return o;
+}
+
+void
+h_runtime_ok(struct harness *h, const char *fmt, ...)
+{
+    json_object *o;
+    va_list ap;
+
+    va_start(ap, fmt);
+    o = runtime_ask(h, fmt, ap);
+    va_end(ap);
+    if (!jbool(o, "ok"))
+        fail_msg("runtime: %s: %s", fmt, jstr(o, "error"));
+    json_object_put(o);
+}
+
+void
+h_runtime_refused(struct harness *h, const char *words, const char *fmt, ...)
+{
+    json_object *o;
+    va_list ap;
+
+    va_start(ap, fmt);
+    o = runtime_ask(h, fmt, ap);
+    va_end(ap);
+    h_expect_refusal(o, words);
+}
+
+void
+h_runtime_ready(struct harness *h)
+{
+    h_runtime_ok(h, "wait plugins=1 20");
 }

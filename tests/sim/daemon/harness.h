@@ -17,9 +17,12 @@ struct harness;
 struct harness_options {
     const char *node_args;  /* more arguments of `pgpu-sim node`, blank-separated */
     const char *pgpud_yaml; /* more lines of pgpud's configuration */
+    const char *pod_poll;   /* NULL: 200ms */
+    const char *nri_yaml;   /* more lines of its part `nri:`, indented by two blanks */
     const char *hwd_yaml;   /* more lines of pgpu-hwd's configuration */
     const char *kubelet_args;
-    bool no_pgpud; /* the test starts it itself */
+    const char *runtime_args; /* more of `pgpu-sim runtime`, which the test starts itself */
+    bool no_pgpud;            /* the test starts it itself */
     bool no_kubelet;
 };
 
@@ -31,7 +34,7 @@ struct harness *harness_start(const struct harness_options *o);
 void harness_stop(struct harness *h);
 const char *harness_dir(const struct harness *h);
 
-enum harness_program { H_NODE, H_HWD, H_KUBELET, H_PGPUD, H_PROGRAMS };
+enum harness_program { H_NODE, H_HWD, H_KUBELET, H_PGPUD, H_RUNTIME, H_PROGRAMS };
 void harness_run(struct harness *h, enum harness_program p); /* starts and waits until it serves */
 void harness_kill(struct harness *h, enum harness_program p, int sig); /* and waits for its end */
 pid_t harness_pid(const struct harness *h, enum harness_program p);
@@ -95,6 +98,18 @@ void h_reset(struct harness *h, const char *id);  /* by sysfs */
 void h_unbind(struct harness *h, const char *id); /* and clears the override */
 void h_forget(struct harness *h);                 /* removes the journals of both services */
 void h_kill_children(struct harness *h, enum harness_program p);
+
+/* ---- the container runtime's stand-in (harness_run(h, H_RUNTIME)) ---- */
+/* One command (pgpu-sim runtime's `help` lists them) and its answer, ok or not. */
+json_object *h_runtime(struct harness *h, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same, failing the test if it is refused; and expecting that, with one of the words ("a|b").
+ */
+void h_runtime_ok(struct harness *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void h_runtime_refused(struct harness *h, const char *words, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Waits until pgpud is synchronized. */
+void h_runtime_ready(struct harness *h);
 
 /* Text of a JSON string member, "" if absent. */
 const char *jstr(json_object *o, const char *key);

@@ -95,6 +95,14 @@ bad_files_are_refused_with_line_and_cure(void **state)
         {"resources:\n  - name: nvidia.com/x\n", {":2", "name", "two"}},
         {"resources:\n  - name: nvidia.com/ok\n  - name: nvidia.com/ok\n", {"twice", "", ""}},
         {"kubelet: 5\n", {":1", "kubelet", ""}},
+        {"nri:\n  index: \"7\"\n", {":2", "index", "two digits"}},
+        {"nri:\n  name: a/b\n", {":2", "name", ""}},
+        {"nri:\n  sockets: [nri.sock]\n", {":2", "absolute", ""}},
+        {"nri:\n  rules: {cc: maybe}\n", {"cc", "enforce", "off"}},
+        {"nri:\n  handlers:\n  - class: plain\n", {"handlers", "match", ""}},
+        {"nri:\n  handlers: [{match: kata, set: mine}]\n", {"kata", "mine", "nri.sets"}},
+        {"nri:\n  sets: [{annotations: [\"a={what}\"]}]\n", {"annotations", "what", ""}},
+        {"nri:\n  sets: [{annotations: [\"cdi.k8s.io/a=b\"]}]\n", {"cdi.k8s.io", "", ""}},
         {"[1, 2]\n", {":1", "", ""}},
         {"mode: [on\n", {":", "", ""}},
     };
@@ -111,6 +119,52 @@ bad_files_are_refused_with_line_and_cure(void **state)
             if (!strstr(e.msg, bad[i].says[k]))
                 fail_msg("\"%s\" does not say \"%s\" for: %s", e.msg, bad[i].says[k], bad[i].text);
     }
+}
+
+static void
+the_guard_follows_the_configuration(void **state)
+{
+    struct config c = {0};
+    struct guard_policy p = {0};
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(load("mode: ppcie\nnri:\n  inject: nodes\n"
+                          "  rules: {cc: warn, plugins: \"off\"}\n"
+                          "  handlers:\n"
+                          "  - {match: \"a*\", class: plain, set: \"\"}\n"
+                          "  - {match: b, tee: snp, set: mine, cdi_annotation: true,"
+                          " require: [\"k=v\", l]}\n"
+                          "  sets: [{name: mine, annotations: [\"x.io/devices={devices}\"]}]\n",
+                          &c, &e),
+                     0);
+    assert_int_equal(config_policy(&c, &p, &e), 0);
+    assert_int_equal(p.wanted, CC_MODE_PPCIE);
+    assert_int_equal(p.inject, GUARD_INJECT_NODES);
+    assert_int_equal(p.mode[GUARD_RULE_CC], GUARD_WARN);
+    assert_int_equal(p.mode[GUARD_RULE_PLUGINS], GUARD_OFF);
+    assert_int_equal(p.mode[GUARD_RULE_OWNER], GUARD_ENFORCE);
+    assert_int_equal(guard_handler_of(&p, "ab")->cls, GUARD_PLAIN);
+    assert_int_equal(guard_handler_of(&p, "kata-qemu-nvidia-gpu-snp")->cls, GUARD_NONE);
+    const struct guard_handler *b = guard_handler_of(&p, "b");
+    assert_int_equal(b->cls, GUARD_CONFIDENTIAL);
+    assert_int_equal(b->tee, GUARD_TEE_SNP);
+    assert_true(b->cdi_annotation);
+    assert_int_equal(b->n_require, 2);
+    assert_string_equal(b->require[1], "l");
+    assert_int_equal(p.n_sets, 1);
+    assert_string_equal(p.sets[0].annotations[0], "x.io/devices={devices}");
+    config_policy_free(&p);
+    config_free(&c);
+    /* nothing configured: the built-in tables */
+    assert_int_equal(load("", &c, &e), 0);
+    assert_int_equal(config_policy(&c, &p, &e), 0);
+    assert_int_equal(guard_handler_of(&p, "kata-qemu-nvidia-gpu-snp")->cls, GUARD_CONFIDENTIAL);
+    assert_int_equal(guard_handler_of(&p, "kata-qemu-nvidia-gpu")->cls, GUARD_PLAIN);
+    assert_int_equal(guard_handler_of(&p, "runc")->cls, GUARD_NONE);
+    assert_int_equal(p.mode[GUARD_RULE_CC], GUARD_ENFORCE);
+    config_policy_free(&p);
+    config_free(&c);
 }
 
 static void
@@ -131,6 +185,7 @@ main(void)
         cmocka_unit_test(an_empty_file_gives_the_safe_defaults),
         cmocka_unit_test(what_is_printed_can_be_read_back),
         cmocka_unit_test(bad_files_are_refused_with_line_and_cure),
+        cmocka_unit_test(the_guard_follows_the_configuration),
         cmocka_unit_test(a_missing_file_is_named),
     };
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pod sandboxes that run on this node by NRI's account. Which unit is whose is written at the
+ * unit (unit.sandbox).
+ */
+#ifndef PGPU_DAEMON_SANDBOXES_H
+#define PGPU_DAEMON_SANDBOXES_H
+
+#include "daemon/node.h"
+#include "nri/nri.h"
+
+#define SANDBOXES_MAX 2048 /* four times what kubelets are tested with */
+#define SANDBOX_NODES_MAX 64
+
+struct sandbox {
+    struct sandbox *next;
+    unsigned session;
+    char id[SANDBOX_ID_MAX];
+    char ns[64], pod[POD_NAME_MAX], uid[64], handler[128];
+    enum guard_class cls;
+    uint64_t list_after; /* PodResources lists with a higher number were asked for after it began */
+    uint64_t since;
+    bool ended;      /* stopped, not yet removed */
+    size_t findings; /* of the guard, warnings included */
+    char initdata_algorithm[16], initdata_digest[129];
+    bool seen; /* while a synchronization is applied */
+    /* VFIO nodes of its containers, as a synchronization told them */
+    size_t n_nodes;
+    char (*nodes)[64];
+};
+
+struct sandbox *sandbox_find(struct node *n, const char *id);
+/* Finds it, or adds it (cls is then filled from the policy). NULL, and logged: there are too many,
+ * or a name is longer than any can be. */
+struct sandbox *sandbox_of(struct node *n, unsigned session, const struct nri_pod *pod);
+/* It ended: its units are released. The record stays until it is removed. */
+void sandbox_stopped(struct node *n, const char *id);
+void sandbox_removed(struct node *n, const char *id);
+
+/* Everything that the session's runtime runs; what it does not tell has ended meanwhile. */
+void sandboxes_synchronize(struct node *n, unsigned session, const struct nri_pod *pods,
+                           size_t n_pods, const struct nri_container *containers,
+                           size_t n_containers);
+void sandboxes_free(struct node *n);
+
+#endif
