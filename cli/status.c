@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "cli/cli.h"
+#include "cli/json.h"
 #include "cli/status_nri.h"
 
 #include <errno.h>
@@ -52,46 +53,33 @@ ask(const char *path, const char *line, struct buf *out, struct err *e)
     return 0;
 }
 
-static const char *
-str(json_object *o, const char *key)
-{
-    json_object *v;
-
-    return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "";
-}
-
-static bool
-truth(json_object *o, const char *key)
-{
-    json_object *v;
-
-    return json_object_object_get_ex(o, key, &v) && json_object_get_boolean(v);
-}
-
 static void
 print_unit(json_object *u)
 {
     char mode[32], what[64];
-    const char *why = str(u, "why");
-    const char *reason = str(u, "reason");
+    const char *why = json_str(u, "why");
+    const char *reason = json_str(u, "reason");
 
-    (void)snprintf(mode, sizeof(mode), "%s/%s", str(u, "mode_active"), str(u, "mode_configured"));
-    (void)snprintf(what, sizeof(what), "%s%s%s", str(u, "state"), str(u, "phase")[0] ? ":" : "",
-                   str(u, "phase"));
-    (void)printf("%-13s %-20s %-20s %-9s %-17s %-14s", str(u, "id"), str(u, "resource"), what,
-                 !truth(u, "listed")   ? "-"
-                 : truth(u, "healthy") ? "Healthy"
-                                       : "Unhealthy",
-                 mode, str(u, "driver"));
-    if (str(u, "pod")[0])
-        (void)printf(" %s/%s", str(u, "namespace"), str(u, "pod"));
+    (void)snprintf(mode, sizeof(mode), "%s/%s", json_str(u, "mode_active"),
+                   json_str(u, "mode_configured"));
+    (void)snprintf(what, sizeof(what), "%s%s%s", json_str(u, "state"),
+                   json_str(u, "phase")[0] ? ":" : "", json_str(u, "phase"));
+    (void)printf("%-13s %-20s %-20s %-9s %-17s %-14s", json_str(u, "id"), json_str(u, "resource"),
+                 what,
+                 !json_truth(u, "listed")   ? "-"
+                 : json_truth(u, "healthy") ? "Healthy"
+                                            : "Unhealthy",
+                 mode, json_str(u, "driver"));
+    if (json_str(u, "pod")[0])
+        (void)printf(" %s/%s", json_str(u, "namespace"), json_str(u, "pod"));
     if (strcmp(reason, "NONE") != 0)
         (void)printf(" %s", reason);
     if (why[0])
         (void)printf(": %s", why);
     (void)putchar('\n');
-    if (strcmp(reason, "NONE") != 0 && str(u, "cure")[0] && strcmp(str(u, "state"), "found") != 0)
-        (void)printf("%-13s -> %s\n", "", str(u, "cure"));
+    if (strcmp(reason, "NONE") != 0 && json_str(u, "cure")[0] &&
+        strcmp(json_str(u, "state"), "found") != 0)
+        (void)printf("%-13s -> %s\n", "", json_str(u, "cure"));
 }
 
 /* Returns the exit status. */
@@ -101,15 +89,16 @@ print_status(json_object *o)
     json_object *list, *u;
     int status = 0;
 
-    (void)printf("pgpud %s  mode %s  prepare %s  manage %s  pgpu-hwd %s%s%s\n", str(o, "version"),
-                 str(o, "mode"), str(o, "prepare"), str(o, "manage"), str(o, "hwd"),
-                 str(o, "hwd_why")[0] ? ": " : "", str(o, "hwd_why"));
+    (void)printf("pgpud %s  mode %s  prepare %s  manage %s  pgpu-hwd %s%s%s\n",
+                 json_str(o, "version"), json_str(o, "mode"), json_str(o, "prepare"),
+                 json_str(o, "manage"), json_str(o, "hwd"), json_str(o, "hwd_why")[0] ? ": " : "",
+                 json_str(o, "hwd_why"));
     if (json_object_object_get_ex(o, "resources", &list))
         for (size_t i = 0; i < json_object_array_length(list); i++) {
             u = json_object_array_get_idx(list, i);
-            (void)printf("%s: kubelet %s%s%s%s%s\n", str(u, "name"), str(u, "link"),
-                         str(u, "link_why")[0] ? ": " : "", str(u, "link_why"),
-                         truth(u, "cdi_ok") ? "" : "; CDI: ", str(u, "cdi_why"));
+            (void)printf("%s: kubelet %s%s%s%s%s\n", json_str(u, "name"), json_str(u, "link"),
+                         json_str(u, "link_why")[0] ? ": " : "", json_str(u, "link_why"),
+                         json_truth(u, "cdi_ok") ? "" : "; CDI: ", json_str(u, "cdi_why"));
         }
     (void)printf("\n%-13s %-20s %-20s %-9s %-17s %-14s %s\n", "DEVICE", "RESOURCE", "STATE",
                  "KUBELET", "MODE(act/conf)", "DRIVER", "DETAIL");
@@ -117,7 +106,7 @@ print_status(json_object *o)
         for (size_t i = 0; i < json_object_array_length(list); i++) {
             u = json_object_array_get_idx(list, i);
             print_unit(u);
-            if (truth(u, "listed") && !truth(u, "healthy"))
+            if (json_truth(u, "listed") && !json_truth(u, "healthy"))
                 status = 1;
         }
     if (json_object_object_get_ex(o, "nri", &list)) {

@@ -40,7 +40,7 @@ struct nri_device {
 };
 
 /* Strings are never NULL, are valid UTF-8 and hold no NUL; lists may be empty. Everything belongs
- * to the request. Duplicate map keys: the last wins, as protobuf has it. */
+ * to the request. Maps are sorted by key; of duplicate keys the last wins, as protobuf has it. */
 struct nri_pod {
     const char *id, *name, *uid, *ns;
     const char *handler; /* CRI runtime handler, "" for the default one */
@@ -107,7 +107,8 @@ struct nri_handler {
     /* Mandatory. Must end, at once or later, in nri_accept or nri_refuse, exactly once, unless
      * `cancelled` is called first. The request is valid until then. */
     void (*request)(void *ctx, struct nri_call *call, const struct nri_request *req);
-    /* Mandatory: the answer was given for us, or the connection is gone; the call is dead. */
+    /* Mandatory: the answer was given for us, or the connection is gone (nri_free included); the
+     * call is dead, and must not be used any more once this has returned. */
     void (*cancelled)(void *ctx, struct nri_call *call);
     /* Mandatory: everything that runs on this runtime, complete (split lists are joined). From now
      * on only this is true for the session. Valid until it returns. */
@@ -139,6 +140,8 @@ void nri_accept(struct nri_call *call, const struct nri_adjust *adjust);
  * `reject`, everything else with an error (code FAILED_PRECONDITION). */
 void nri_refuse(struct nri_call *call, const char *text);
 
+/* Sessions are numbered: first the configured sockets, then what launchers brought; the number of
+ * one that ended is used again. NULL for a number that never was. */
 size_t nri_sessions(const struct nri *n);
 const struct nri_runtime *nri_session(const struct nri *n, unsigned session);
 

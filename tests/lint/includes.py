@@ -20,8 +20,7 @@ ARROWS = {
     "cli": ["base", "cdi", "hwd", "vfio", "ccmode", "nri/base64.h", "nri/initdata.h",
             "nri/kata_annotations.h", "nri/toml.h"],
     # the stand-ins speak the same wires, so they share the framing, and nothing else
-    "sim": ["base", "proto", "deviceplugin/grpc_io.h", "deviceplugin/codec.h", "nri/mux.h",
-            "nri/ttrpc.h"],
+    "sim": ["base", "proto", "deviceplugin/grpc_io.h", "deviceplugin/codec.h"],
 }
 
 # library header -> folders that may use it. One folder for each library is the seam that lets us

@@ -98,6 +98,28 @@ wait_sandbox(struct harness *h, const char *gpu, bool known)
     }
 }
 
+/* One GPU, allocated to the pod default/a. */
+static struct harness *
+start_allocated(struct h_grant *g)
+{
+    struct harness *h =
+        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
+
+    h_run(h, g, "default/a " RES "=1");
+    return h;
+}
+
+/* ... whose VM runs and has it open. */
+static struct harness *
+start_running(struct h_grant *g)
+{
+    struct harness *h = start_allocated(g);
+
+    h_runtime_ok(h, "run-pod default a " SNP " kata");
+    wait_sandbox(h, g->id[0], true);
+    return h;
+}
+
 static void
 a_confidential_pod_is_guarded_injected_and_released(void **state)
 {
@@ -141,15 +163,11 @@ a_confidential_pod_is_guarded_injected_and_released(void **state)
 static void
 a_sandbox_that_stopped_is_waited_for_until_its_vm_is_gone(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_running(&g);
     int64_t resets;
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
-    h_runtime_ok(h, "run-pod default a " SNP " kata");
-    wait_sandbox(h, g.id[0], true);
     resets = h_resets(h, g.id[0]);
     h_runtime_ok(h, "stop-pod default/a keep-vmm");
     harness_wait_unit(h, g.id[0], "reason", "WAIT_RELEASE", 5000);
@@ -167,15 +185,11 @@ a_sandbox_that_stopped_is_waited_for_until_its_vm_is_gone(void **state)
 static void
 a_pods_second_sandbox_gets_the_gpu_scrubbed(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_running(&g);
     int64_t resets;
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
-    h_runtime_ok(h, "run-pod default a " SNP " kata");
-    wait_sandbox(h, g.id[0], true);
     resets = h_resets(h, g.id[0]);
     h_runtime_ok(h, "kill-vmm default/a");
     h_runtime_ok(h, "stop-pod default/a");
@@ -196,14 +210,12 @@ a_pods_second_sandbox_gets_the_gpu_scrubbed(void **state)
 static void
 a_vm_that_never_came_up_leaves_a_scrubbed_gpu(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_allocated(&g);
     int64_t resets;
     int vm;
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
     resets = h_resets(h, g.id[0]);
     vm = h_vmm_open(h, g.node[0]);
     assert_true(vm >= 0);
@@ -221,12 +233,10 @@ a_vm_that_never_came_up_leaves_a_scrubbed_gpu(void **state)
 static void
 a_gpu_without_a_verification_on_record_is_refused_then_scrubbed(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_allocated(&g);
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
     harness_kill(h, H_PGPUD, SIGKILL);
     harness_kill(h, H_HWD, SIGKILL);
     h_forget(h);
@@ -248,12 +258,10 @@ a_gpu_without_a_verification_on_record_is_refused_then_scrubbed(void **state)
 static void
 a_restart_of_pgpud_between_allocate_and_sandbox_loses_nothing(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_allocated(&g);
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
     harness_kill(h, H_PGPUD, SIGKILL);
     harness_run(h, H_PGPUD);
     h_runtime_ready(h);
@@ -268,13 +276,11 @@ a_restart_of_pgpud_between_allocate_and_sandbox_loses_nothing(void **state)
 static void
 a_restart_under_a_running_vm_finds_its_sandbox_again(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_allocated(&g);
     int64_t resets;
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
     h_runtime_ok(h, "run-pod default a " SNP " kata");
     (void)json_object_put(create(h, "default/a main"));
     resets = h_resets(h, g.id[0]);
@@ -298,15 +304,11 @@ a_restart_under_a_running_vm_finds_its_sandbox_again(void **state)
 static void
 what_ended_while_we_were_away_is_released(void **state)
 {
-    struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = RARELY}, 1);
     struct h_grant g;
+    struct harness *h = start_running(&g);
     int64_t resets;
 
     (void)state;
-    h_run(h, &g, "default/a " RES "=1");
-    h_runtime_ok(h, "run-pod default a " SNP " kata");
-    wait_sandbox(h, g.id[0], true);
     resets = h_resets(h, g.id[0]);
     (void)kill(harness_pid(h, H_PGPUD), SIGSTOP);
     h_runtime_ok(h, "timeout 100");

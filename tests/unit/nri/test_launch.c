@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -53,6 +54,7 @@ start(struct world *w, struct child *c, char *const env[], const char *wait, int
     *c = (struct child){.pid = fork(), .err = err[0]};
     assert_true(c->pid >= 0);
     if (c->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         char *const argv[] = {program,          pb_str("--socket"), path,
                               pb_str("--wait"), pb_str(wait),       NULL};
 
@@ -544,7 +546,8 @@ foreign_runtime(struct world *w, int *ret_fd)
     if (pid == 0) {
         int pair[2];
 
-        if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+        /* Not even a failing test leaves it behind. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
             _exit(1);
         runtime_listen(&w->rt[0]);
         say(way[1], "x", 1, &pair[1], 1);

@@ -80,7 +80,7 @@ frames_are_those_that_go_sends(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         uint8_t *p = pattern(table[i].len);
-        uint32_t id, len;
+        uint32_t id = 0, len = 0;
         struct buf out;
 
         buf_init(&out, 8u << 20);

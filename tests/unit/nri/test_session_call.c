@@ -400,21 +400,27 @@ static void
 an_answer_may_come_later(void **state)
 {
     struct world w;
-    uint32_t stream;
+    uint32_t stream = 0;
+    unsigned cancelled = 0;
 
     (void)state;
     world_up(&w, "2.0.0");
     w.behave = HOLD;
-    stream = runtime_call(&w.rt[0], "RunPodSandbox", NULL, 0);
-    assert_true(world_until(&w, held));
-    /* Others are served meanwhile. */
-    assert_int_equal(call(&w, "UpdateContainer", NULL)->code, TTRPC_OK);
+    /* Again where a machine under load lets the half second pass. */
+    for (int tries = 0; tries < 20 && !w.held; tries++) {
+        stream = runtime_call(&w.rt[0], "RunPodSandbox", NULL, 0);
+        assert_true(world_until(&w, held));
+        /* Others are served meanwhile. */
+        assert_int_equal(call(&w, "UpdateContainer", NULL)->code, TTRPC_OK);
+        cancelled = w.cancelled;
+    }
+    assert_non_null(w.held);
     nri_refuse(w.held, "line one\nline two\xff");
     const struct answer *a = runtime_wait(&w, &w.rt[0], stream);
 
     assert_non_null(a);
     assert_string_equal(a->text, "line one line two?");
-    assert_int_equal(w.cancelled, 0);
+    assert_int_equal(w.cancelled, cancelled);
     world_fini(&w);
 }
 
@@ -439,6 +445,7 @@ a_late_answer_is_given_as_an_error_in_time(void **state)
         assert_int_equal(a->code, TTRPC_DEADLINE_EXCEEDED);
         assert_true(nri_now() - start >= table[i].within_ms * 1000000);
         assert_true(w.deadline - start >= table[i].within_ms * 1000000);
+        assert_true(w.deadline <= w.seen_at + table[i].within_ms * 1000000 + 1000000);
         assert_int_equal(w.cancelled, i + 1);
         assert_null(w.held);
         assert_int_equal(nri_session(w.nri, 0)->timeouts, i + 1);

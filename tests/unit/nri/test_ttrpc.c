@@ -130,8 +130,8 @@ static int
 sent_code(struct end *x, uint32_t *ret_stream)
 {
     Ttrpc__Response *m;
-    uint32_t len;
-    uint8_t type, flags;
+    uint32_t len = 0;
+    uint8_t type = 0, flags = 0;
     int code;
 
     if (buf_left(&x->sent) == 0)

@@ -65,6 +65,7 @@ on_request(void *ctx, struct nri_call *call, const struct nri_request *q)
     w->requests++;
     w->last = q->event;
     w->deadline = q->deadline;
+    w->seen_at = nri_now();
     describe(w, q);
     switch (w->behave) {
     case ACCEPT:

@@ -62,7 +62,7 @@ struct world {
     char why[256];
     struct nri_call *held;
     size_t n_pods, n_containers;
-    uint64_t deadline;
+    uint64_t deadline, seen_at; /* of the last request */
 };
 
 void world_init(struct world *w);
