@@ -187,6 +187,7 @@ record(struct node *n, const struct view *v, const struct nri_request *req,
         return;
     s->findings += verdict->n + verdict->dropped;
     if (req->event == NRI_RUN_POD) {
+        s->refused = verdict->refused;
         (void)str_copy(s->initdata_algorithm, sizeof(s->initdata_algorithm),
                        verdict->initdata_algorithm);
         (void)str_copy(s->initdata_digest, sizeof(s->initdata_digest), verdict->initdata_digest);
@@ -194,7 +195,9 @@ record(struct node *n, const struct view *v, const struct nri_request *req,
     for (size_t i = 0; i < verdict->n_own; i++) {
         struct unit *u = v->unit[verdict->own[i]];
 
-        if (!u->sandbox[0] && unit_state_info(u->state)->allocated)
+        /* one that is still held for the hand-over was touched by nobody */
+        if (!u->sandbox[0] && unit_state_info(u->state)->allocated &&
+            !(u->facts.flags & HWD_FACT_ARMED))
             memcpy(u->sandbox, s->id, sizeof(u->sandbox));
     }
 }
@@ -358,6 +361,22 @@ wait_for_list(struct guard *g, struct nri_call *call, const struct nri_request *
 
 /* ---- requests ---- */
 
+/* Newer than the sandbox, and than every hand-over: whoever has a device is told by it, or is not
+ * in it for good (init containers). */
+static bool
+list_is_new_enough(const struct node *n, const struct sandbox *s)
+{
+    if (pods_complete(n))
+        return true;
+    for (size_t i = 0; i < n->n_units; i++) {
+        const struct unit *u = n->unit[i];
+
+        if ((unit_state_info(u->state)->allocated || u->returned) && !pods_know(u))
+            return false;
+    }
+    return n->pods.number > s->list_after;
+}
+
 /* Of a class that is guarded, or whose sandbox could not be recorded (then: refused). */
 static void
 start_judging(struct guard *g, struct nri_call *call, const struct nri_request *req)
@@ -367,8 +386,10 @@ start_judging(struct guard *g, struct nri_call *call, const struct nri_request *
     enum guard_class cls = guard_class_of(n, req->pod->handler);
 
     if (cls == GUARD_NONE) {
-        nri_accept(call, NULL);
-        if (req->event == NRI_RUN_POD && s && !pods_complete(n))
+        bool started = req->event == NRI_RUN_POD;
+
+        nri_accept(call, NULL); /* the request is gone now */
+        if (started && !pods_complete(n))
             pods_refresh(n); /* then it is known whose the devices are */
         return;
     }
@@ -377,10 +398,10 @@ start_judging(struct guard *g, struct nri_call *call, const struct nri_request *
         nri_refuse(call, "pgpu: this sandbox cannot be recorded, see the log of pgpud");
         return;
     }
-    if (n->pods.number > s->list_after || pods_complete(n))
+    if (list_is_new_enough(n, s))
         judge(g, call, req, s->list_after);
     else
-        wait_for_list(g, call, req, s->list_after);
+        wait_for_list(g, call, req, n->pods.asked);
 }
 
 /* The runtime waits for the answer, nobody for the journal: answered first. */

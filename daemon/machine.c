@@ -91,6 +91,8 @@ unit_unverified(const struct unit *u, char *buf, size_t size)
                        u->why[0] ? ": " : "", u->why);
     else if (!u->verified)
         (void)snprintf(buf, size, "no verification since its last use is on record");
+    else if (u->facts.flags & HWD_FACT_ARMED)
+        (void)snprintf(buf, size, "it is still being handed over");
     else if (u->used && !u->sandbox[0])
         (void)snprintf(buf, size, "a VM has used it since it was verified");
     else
@@ -137,12 +139,18 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
     if (next == UNIT_READY || next == UNIT_ALLOCATED)
         ladder_reset(u);
     if (next == UNIT_ALLOCATED && ev != EV_OPENED) {
-        u->sandbox[0] = '\0';
-        u->stopped = u->returned = false;
+        /* Given to a new owner by an Allocate; otherwise to the one that a list has named. */
+        bool anew = ev == EV_OP_OK_HANDED && (!from->allocated || u->alloc);
+
+        u->returned = false;
         u->handed_at = now_ns();
-        u->handed_list = u->node->pods.asked;
         u->absent = 0;
-        u->was_listed = false;
+        if (anew) {
+            u->stopped = false;
+            u->sandbox[0] = '\0';
+            u->handed_list = u->node->pods.asked;
+            u->was_listed = false;
+        }
     }
     if (!to->allocated) {
         memset(&u->owner, 0, sizeof(u->owner));
@@ -268,8 +276,12 @@ prepared(struct unit *u, const struct hwd_message *m, bool handed)
             unit_step(u);
         return;
     }
-    if (unit_event(u, EV_OP_OK_HANDED, REASON_NONE, NULL) && u->alloc)
+    if (!unit_event(u, EV_OP_OK_HANDED, REASON_NONE, NULL))
+        return;
+    if (u->alloc)
         alloc_unit_done(u);
+    else
+        unit_step(u);
 }
 
 static void
@@ -321,8 +333,7 @@ op_failed(struct unit *u, const struct hwd_message *m)
 static void
 looked_again(struct unit *u, const struct hwd_message *m)
 {
-    if ((u->facts.flags & HWD_FACT_HANDED_OVER) && !(u->facts.flags & HWD_FACT_OPENED) &&
-        u->facts.use != HWD_USE_HELD)
+    if (unit_untouched(u))
         prepared(u, m, true);
     else
         unit_step(u);

@@ -68,15 +68,20 @@ unit_add(struct node *n, const struct hwd_facts *f)
     return u;
 }
 
+bool
+unit_untouched(const struct unit *u)
+{
+    return (u->facts.flags & HWD_FACT_HANDED_OVER) && !(u->facts.flags & HWD_FACT_OPENED) &&
+           u->facts.use != HWD_USE_HELD;
+}
+
 /* A unit that is handed out and free was used if it was opened since, or if nobody can tell (the
  * service restarted and watched nothing meanwhile). */
 void
 unit_note_use(struct unit *u)
 {
-    bool unopened = (u->facts.flags & HWD_FACT_HANDED_OVER) && !(u->facts.flags & HWD_FACT_OPENED);
-
     if (u->used || !unit_state_info(u->state)->allocated || u->facts.use != HWD_USE_FREE ||
-        unopened)
+        unit_untouched(u))
         return;
     u->used = true;
     journal_put(u, unit_state_info(u->state)->journal);

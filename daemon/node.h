@@ -170,6 +170,8 @@ struct node {
 int node_new(sd_event *loop, const struct config *conf, struct node **ret, struct err *e);
 void node_free(struct node *n);
 struct unit *node_find(struct node *n, const char *id);
+/* Handed over and watched from before that on, and nobody has opened it. */
+bool unit_untouched(const struct unit *u);
 /* By the facts: was it used since it was handed out, and let go of? */
 void unit_note_use(struct unit *u);
 

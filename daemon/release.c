@@ -92,7 +92,8 @@ pods_complete(const struct node *n)
     for (size_t i = 0; i < n->n_units; i++) {
         const struct unit *u = n->unit[i];
 
-        if (unit_state_info(u->state)->allocated && !(pods_know(u) && u->listed))
+        if (unit_state_info(u->state)->allocated ? !(pods_know(u) && u->listed)
+                                                 : u->returned && !pods_know(u))
             return false;
     }
     return n->pods.ok;
@@ -203,8 +204,6 @@ static void
 on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct err *e)
 {
     struct node *n = ctx;
-    bool first = !n->pods.ever;
-
     n->pods.answered = n->pods.asked;
     n->pods.ever = true;
     n->pods.ok = !e;
@@ -219,7 +218,8 @@ on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct e
         sandboxes_attribute(n);
         look_for_released(n);
     }
-    if (first) {
+    /* Not before the units are there to be found in the list. */
+    if (!n->settled && hwclient_is_up(n->hw)) {
         units_settle(n);
         log_debug("settled", "pod_resources", e ? e->msg : "answered");
     }

@@ -104,7 +104,8 @@ sandboxes_attribute(struct node *n)
                      u->facts.use == HWD_USE_HELD;
         const struct sandbox *s;
 
-        if (u->sandbox[0] || !(unit_state_info(u->state)->allocated || found) || !(s = owner_of(u)))
+        if (u->sandbox[0] || (u->facts.flags & HWD_FACT_ARMED) ||
+            !(unit_state_info(u->state)->allocated || found) || !(s = owner_of(u)))
             continue;
         if (found && !unit_event(u, EV_FOUND_HELD, REASON_NONE, NULL))
             continue;
@@ -132,12 +133,21 @@ unit_sandbox_gone(struct unit *u)
         unit_step(u);
 }
 
+/* A sandbox that was refused had a unit only if its VM opened it: what nobody has touched waits on
+ * for the pod's next try. */
 static void
-release_units(struct node *n, const char *id)
+release_units(struct node *n, const struct sandbox *s)
 {
-    for (size_t i = 0; i < n->n_units; i++)
-        if (strcmp(n->unit[i]->sandbox, id) == 0)
-            unit_sandbox_gone(n->unit[i]);
+    for (size_t i = 0; i < n->n_units; i++) {
+        struct unit *u = n->unit[i];
+
+        if (strcmp(u->sandbox, s->id) != 0)
+            continue;
+        if (s->refused && unit_untouched(u))
+            u->sandbox[0] = '\0';
+        else
+            unit_sandbox_gone(u);
+    }
 }
 
 void
@@ -148,7 +158,7 @@ sandbox_stopped(struct node *n, const char *id)
     if (!s || s->ended)
         return;
     sandboxes_attribute(n); /* it may have ended before its devices were known */
-    release_units(n, id);
+    release_units(n, s);
     /* its pod may have another one by now; this one has no claim any more */
     s->n_nodes = 0;
     s->ended = true;

@@ -21,6 +21,7 @@ struct sandbox {
     uint64_t list_after; /* PodResources lists with a higher number were asked for after it began */
     uint64_t since;
     bool ended;      /* stopped, not yet removed */
+    bool refused;    /* by the guard, when it started */
     size_t findings; /* of the guard, warnings included */
     char initdata_algorithm[16], initdata_digest[129];
     bool seen; /* while a synchronization is applied */

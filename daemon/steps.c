@@ -181,8 +181,7 @@ step_reuse(struct unit *u)
     bool held = u->facts.use == HWD_USE_HELD;
     /* the service watches opens from before the hand-over on, and forgets HANDED_OVER when it
      * restarts */
-    bool unopened = u->state == UNIT_ALLOCATED && (u->facts.flags & HWD_FACT_HANDED_OVER) &&
-                    !(u->facts.flags & HWD_FACT_OPENED) && !held;
+    bool unopened = u->state == UNIT_ALLOCATED && unit_untouched(u);
 
     if (unopened && !u->stopped) {
         (void)unit_start_op(u, HWD_OP_VERIFY, 0, 0, alloc_time_left(u));

@@ -206,6 +206,38 @@ a_pods_second_sandbox_gets_the_gpu_scrubbed(void **state)
     harness_stop(h);
 }
 
+/* The next sandbox may come while the pod's GPUs are being handed over once more: refused until all
+ * are, and then it is known to have all of them. */
+static void
+a_sandbox_in_the_middle_of_a_hand_over_gets_all_or_nothing(void **state)
+{
+    struct harness *h =
+        start(&(struct harness_options){.node_args = "--gpus 3", .pod_poll = RARELY}, 3);
+    struct h_grant g;
+
+    (void)state;
+    h_run(h, &g, "default/a " RES "=3");
+    h_runtime_ok(h, "run-pod default a " SNP);
+    for (int round = 0; round < 4; round++) {
+        uint64_t end = h_now_ms() + 20000;
+        json_object *o;
+
+        h_runtime_ok(h, "stop-pod default/a");
+        h_runtime_ok(h, "remove-pod default/a");
+        while (o = h_runtime(h, "run-pod default a " SNP), !jbool(o, "ok")) {
+            if (h_now_ms() > end)
+                fail_msg("never accepted: %s", jstr(o, "error"));
+            (void)json_object_put(o);
+        }
+        (void)json_object_put(o);
+        o = create(h, "default/a main");
+        if (!at(o, "container/devices/2"))
+            fail_msg("round %d: %s", round, json_object_to_json_string(o));
+        (void)json_object_put(o);
+    }
+    harness_stop(h);
+}
+
 /* The VMM opened the GPU and went, before there was a sandbox: the pod's next try gets it clean. */
 static void
 a_vm_that_never_came_up_leaves_a_scrubbed_gpu(void **state)
@@ -465,6 +497,7 @@ main(void)
         cmocka_unit_test(a_confidential_pod_is_guarded_injected_and_released),
         cmocka_unit_test(a_sandbox_that_stopped_is_waited_for_until_its_vm_is_gone),
         cmocka_unit_test(a_pods_second_sandbox_gets_the_gpu_scrubbed),
+        cmocka_unit_test(a_sandbox_in_the_middle_of_a_hand_over_gets_all_or_nothing),
         cmocka_unit_test(a_vm_that_never_came_up_leaves_a_scrubbed_gpu),
         cmocka_unit_test(a_gpu_without_a_verification_on_record_is_refused_then_scrubbed),
         cmocka_unit_test(a_restart_of_pgpud_between_allocate_and_sandbox_loses_nothing),

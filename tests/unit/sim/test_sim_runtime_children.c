@@ -128,10 +128,23 @@ teardown(void **state)
     return 0;
 }
 
+/* This program by its name: /proc/self/exe itself would be valgrind's. */
+static const char *
+self_path(void)
+{
+    static char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    assert_true(n > 0);
+    self[n] = '\0';
+    return self;
+}
+
 static void
 start_with_kata(struct rig *r, const char *release)
 {
     struct sim_runtime_options o = {.release = release,
+                                    .kata = self_path(),
                                     .cdi_enabled = -1,
                                     .root = r->dir,
                                     .pod_resources = "/nowhere",
@@ -275,13 +288,10 @@ a_vm_needs_its_settings(void **state)
 static void
 make_plugin(const struct rig *r, const char *name)
 {
-    char self[4096], path[160];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    char path[160];
 
-    assert_true(n > 0);
-    self[n] = '\0';
     (void)snprintf(path, sizeof(path), "%s/plugins/%s", r->dir, name);
-    assert_int_equal(symlink(self, path), 0);
+    assert_int_equal(symlink(self_path(), path), 0);
 }
 
 static void
