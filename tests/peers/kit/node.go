@@ -26,6 +26,9 @@ type Options struct {
 	PluginDir    string // the kubelet's
 	PodResources string
 	TimeScale    string // of the emulated hardware; "" = 0.01
+	SimKubelet   bool   // start the kubelet stand-in; PluginDir and PodResources are its own then
+	PodPoll      string // "" = 100ms
+	LogLevel     string // pgpud's, "" = debug
 }
 
 // Node is a simulated node with both services, each a process of its own, below one directory.
@@ -44,12 +47,14 @@ type process struct {
 
 // Names of the programs.
 const (
-	Sim   = "node"
-	Hwd   = "hwd"
-	Pgpud = "pgpud"
+	Sim     = "node"
+	Hwd     = "hwd"
+	Kubelet = "kubelet"
+	Pgpud   = "pgpud"
 )
 
-// StartNode starts node, hardware service and daemon, in this order, and ends them with the test.
+// StartNode starts node, hardware service, kubelet stand-in where asked for, and daemon, in this order,
+// and ends them with the test. "@DIR@" in the configuration is the node's directory.
 func StartNode(t testing.TB, o Options) *Node {
 	t.Helper()
 	for _, rel := range []string{"sim/pgpu-sim", "hwd/pgpu-hwd", "daemon/pgpud"} {
@@ -60,16 +65,21 @@ func StartNode(t testing.TB, o Options) *Node {
 	} else {
 		f.Close()
 	}
-	if o.TimeScale == "" {
-		o.TimeScale = "0.01"
+	for value, preset := range map[*string]string{&o.TimeScale: "0.01", &o.PodPoll: "100ms", &o.LogLevel: "debug"} {
+		if *value == "" {
+			*value = preset
+		}
 	}
 	// Socket paths have at most 107 bytes: not below the test's long temporary directory.
 	dir, err := os.MkdirTemp("", "pgpu-peer-")
 	must(t, err)
 	n := &Node{Dir: dir, opt: o, t: t, proc: map[string]*process{}}
 	t.Cleanup(n.cleanup)
-	for _, d := range []string{"root", "cdi", "nvram"} {
-		must(t, os.Mkdir(filepath.Join(dir, d), 0o700))
+	for _, d := range []string{"root", "cdi", "nvram", "kubelet/device-plugins", "kubelet/pod-resources"} {
+		must(t, os.MkdirAll(filepath.Join(dir, d), 0o700))
+	}
+	if o.SimKubelet {
+		o.PluginDir, o.PodResources = n.path("kubelet/device-plugins"), n.path("kubelet/pod-resources/kubelet.sock")
 	}
 	must(t, os.WriteFile(n.path("hwd.yaml"), []byte(o.HwdYAML), 0o600))
 	must(t, os.WriteFile(n.path("pgpud.yaml"), []byte(fmt.Sprintf(`kubelet:
@@ -80,15 +90,19 @@ state_dir: %s
 hwd_socket: %s
 control_socket: %s
 log:
-  level: debug
-pod_poll: 100ms
+  level: %s
+pod_poll: %s
 kubelet_settle: 300ms
 unseen_grace: 1s
 recovery_delay: 50ms
 %s`, o.PluginDir, o.PodResources, n.path("cdi"), n.path("state"), n.path("hwd/hwd.sock"),
-		n.path("state/control.sock"), o.PgpudYAML)), 0o600))
+		n.path("state/control.sock"), o.LogLevel, o.PodPoll,
+		strings.ReplaceAll(o.PgpudYAML, "@DIR@", dir))), 0o600))
 	n.Start(Sim)
 	n.Start(Hwd)
+	if o.SimKubelet {
+		n.Start(Kubelet)
+	}
 	n.Start(Pgpud)
 	return n
 }
@@ -104,6 +118,9 @@ func (n *Node) command(name string) []string {
 	case Hwd:
 		return []string{Bin(n.t, "hwd/pgpu-hwd"), "--root", n.path("root"), "--socket", n.path("hwd/hwd.sock"),
 			"--config", n.path("hwd.yaml"), "--uevent-socket", n.path("uevents.sock"), "--ready-fd", "3"}
+	case Kubelet:
+		return []string{Bin(n.t, "sim/pgpu-sim"), "kubelet", "--dir", n.path("kubelet"), "--control", n.path("kubelet.sock"),
+			"--ready-fd", "3"}
 	default:
 		return []string{Bin(n.t, "daemon/pgpud"), "--config", n.path("pgpud.yaml"), "--ready-fd", "3"}
 	}
@@ -182,7 +199,7 @@ func (n *Node) tail(name string) string {
 }
 
 func (n *Node) cleanup() {
-	for _, name := range []string{Pgpud, Hwd, Sim} {
+	for _, name := range []string{Pgpud, Kubelet, Hwd, Sim} {
 		if n.proc[name] != nil && !n.Running(name) {
 			n.t.Errorf("%s has ended by itself: %v\n%s", name, n.proc[name].err, n.tail(name))
 			delete(n.proc, name)
@@ -261,6 +278,7 @@ func (n *Node) Open(id, node string) (closeIt func()) {
 // Unit is one device in pgpud's status.
 type Unit struct {
 	ID, State, Reason, Why, Operation string
+	Sandbox                           string // by NRI's account
 	Healthy                           bool
 }
 
