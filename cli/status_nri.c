@@ -17,7 +17,9 @@ print_session(json_object *s)
     (void)printf("%s %s%s%s", json_str(s, "runtime"), json_str(s, "version"),
                  json_str(s, "nri_version")[0] ? ", NRI " : "", json_str(s, "nri_version"));
     (void)printf("; %s, %s", json_truth(s, "injects_cdi") ? "injects CDI" : "device nodes only",
-                 json_truth(s, "validates") ? "validates" : "no validation");
+                 json_truth(s, "validates")            ? "validates"
+                 : json_truth(s, "validation_refused") ? "validation refused"
+                                                       : "no validation");
     if (json_str(s, "last_event")[0])
         (void)printf("; last %s %.1f s ago", json_str(s, "last_event"),
                      (double)json_int(s, "last_event_ms") / 1000);

@@ -112,7 +112,8 @@ add_device(struct view *v, struct unit *u, const struct nri_pod *pod, const char
         .iommu_group = f->iommu_group,
         .numa_node = f->numa_node,
         .iommufd = f->node[0] && f->cdev >= 0, /* its node is the cdev then */
-        .unverified = unit_unverified(u, v->why[i], sizeof(v->why[i])),
+        .handed = unit_state_info(u->state)->allocated,
+        .unverified = unit_unverified(u, pod->id, v->why[i], sizeof(v->why[i])),
         /* a switch has no CC knob of its own: it is verified to be as the wanted mode needs it */
         .mode = is_switch ? (enum cc_mode)u->node->conf->mode : u->verified_mode,
         .ns = o ? o->ns : "",
@@ -175,55 +176,48 @@ refuse(struct guard *g, struct nri_call *call, const struct guard_verdict *v)
 }
 
 /* The verdict's devices are the sandbox's from now on, also where it was refused: its end then
- * scrubs what its VM has touched. */
+ * scrubs what its VM has touched. After the answer: it is written to the journal. */
 static void
-record(struct node *n, const struct view *v, const struct nri_request *req,
-       const struct guard_verdict *verdict)
+record(struct node *n, const struct view *v, struct sandbox *s, const struct guard_verdict *verdict)
 {
-    struct sandbox *s = sandbox_of(n, req->session, req->pod);
-
     n->guard->warned += verdict->n > 0 && !verdict->refused;
-    if (!s)
-        return;
     s->findings += verdict->n + verdict->dropped;
-    if (req->event == NRI_RUN_POD) {
-        s->refused = verdict->refused;
-        (void)str_copy(s->initdata_algorithm, sizeof(s->initdata_algorithm),
-                       verdict->initdata_algorithm);
-        (void)str_copy(s->initdata_digest, sizeof(s->initdata_digest), verdict->initdata_digest);
-    }
     for (size_t i = 0; i < verdict->n_own; i++) {
         struct unit *u = v->unit[verdict->own[i]];
 
         /* one that is still held for the hand-over was touched by nobody */
         if (!u->sandbox[0] && unit_state_info(u->state)->allocated &&
             !(u->facts.flags & HWD_FACT_ARMED))
-            memcpy(u->sandbox, s->id, sizeof(u->sandbox));
+            unit_set_sandbox(u, s->id);
     }
 }
 
 static void
 judge_run_pod(struct guard *g, struct nri_call *call, const struct nri_request *req,
-              const struct view *v)
+              const struct view *v, struct sandbox *s)
 {
     struct guard_verdict verdict = {0};
 
     guard_run_pod(&v->v, req->pod, &verdict);
     log_findings(req, &verdict);
-    record(g->node, v, req, &verdict);
-    if (verdict.refused) {
+    s->refused = verdict.refused;
+    (void)str_copy(s->initdata_algorithm, sizeof(s->initdata_algorithm),
+                   verdict.initdata_algorithm);
+    (void)str_copy(s->initdata_digest, sizeof(s->initdata_digest), verdict.initdata_digest);
+    if (!verdict.refused)
+        log_info("sandbox accepted", "namespace", req->pod->ns, "pod", req->pod->name, "handler",
+                 req->pod->handler, "devices", LOG_NUM(verdict.n_own), "initdata",
+                 verdict.initdata_digest);
+    if (verdict.refused)
         refuse(g, call, &verdict);
-        return;
-    }
-    log_info("sandbox accepted", "namespace", req->pod->ns, "pod", req->pod->name, "handler",
-             req->pod->handler, "devices", LOG_NUM(verdict.n_own), "initdata",
-             verdict.initdata_digest);
-    nri_accept(call, NULL);
+    else
+        nri_accept(call, NULL);
+    record(g->node, v, s, &verdict);
 }
 
 static void
 judge_create(struct guard *g, struct nri_call *call, const struct nri_request *req,
-             const struct view *v)
+             const struct view *v, struct sandbox *s)
 {
     struct guard_verdict verdict = {0};
     struct guard_injection *injection = NULL;
@@ -232,11 +226,11 @@ judge_create(struct guard *g, struct nri_call *call, const struct nri_request *r
     if (guard_create_container(&v->v, req->pod, req->container,
                                nri_session(g->nri, req->session)->cdi, &verdict, &injection,
                                &e) < 0) {
+        g->refused++;
         nri_refuse(call, e.msg);
         return;
     }
     log_findings(req, &verdict);
-    record(g->node, v, req, &verdict);
     if (verdict.refused) {
         refuse(g, call, &verdict);
     } else {
@@ -252,6 +246,7 @@ judge_create(struct guard *g, struct nri_call *call, const struct nri_request *r
                      LOG_NUM(a ? a->n_annotations : 0), "held_back", LOG_NUM(verdict.held_back));
         nri_accept(call, a);
     }
+    record(g->node, v, s, &verdict);
     guard_injection_free(injection);
 }
 
@@ -264,6 +259,7 @@ judge_validate(struct guard *g, struct nri_call *call, const struct nri_request 
 
     if (guard_validate(&v->v, req->pod, req->container, req->adjust,
                        nri_session(g->nri, req->session)->cdi, &verdict, &e) < 0) {
+        g->refused++;
         nri_refuse(call, e.msg);
         return;
     }
@@ -278,16 +274,18 @@ judge_validate(struct guard *g, struct nri_call *call, const struct nri_request 
 static void
 judge(struct guard *g, struct nri_call *call, const struct nri_request *req, uint64_t list_after)
 {
+    struct sandbox *s = sandbox_of(g->node, req->session, req->pod);
     struct view *v = view_new(g->node, req, list_after);
 
-    if (!v) {
+    if (!v || !s) {
+        free(v);
         nri_refuse(call, "pgpu: out of memory");
         return;
     }
     if (req->event == NRI_RUN_POD)
-        judge_run_pod(g, call, req, v);
+        judge_run_pod(g, call, req, v, s);
     else if (req->event == NRI_CREATE_CONTAINER)
-        judge_create(g, call, req, v);
+        judge_create(g, call, req, v, s);
     else
         judge_validate(g, call, req, v);
     free(v);
@@ -388,11 +386,15 @@ start_judging(struct guard *g, struct nri_call *call, const struct nri_request *
     if (cls == GUARD_NONE) {
         bool started = req->event == NRI_RUN_POD;
 
+        if (s)
+            sandbox_speaks(n, s, started);
         nri_accept(call, NULL); /* the request is gone now */
         if (started && !pods_complete(n))
             pods_refresh(n); /* then it is known whose the devices are */
         return;
     }
+    if (s && req->event != NRI_VALIDATE)
+        sandbox_speaks(n, s, req->event == NRI_RUN_POD);
     if (!s) {
         g->refused++;
         nri_refuse(call, "pgpu: this sandbox cannot be recorded, see the log of pgpud");
@@ -468,6 +470,9 @@ static void
 on_session(void *ctx, unsigned session, const struct nri_runtime *rt)
 {
     (void)ctx;
+    if (rt->up && rt->validation_refused)
+        log_warn("this runtime hung up when asked to validate: other plugins' edits are not seen",
+                 "session", LOG_NUM(session), "socket", rt->socket);
     if (rt->up)
         log_info("NRI session up", "session", LOG_NUM(session), "socket", rt->socket, "runtime",
                  rt->name, "version", rt->version, "nri", rt->nri_version, "config",
@@ -554,6 +559,8 @@ session_json(const struct nri_runtime *rt)
     put_str(o, "nri_version", rt->nri_version);
     (void)json_object_object_add(o, "injects_cdi", json_object_new_boolean(rt->cdi));
     (void)json_object_object_add(o, "validates", json_object_new_boolean(rt->validates));
+    (void)json_object_object_add(o, "validation_refused",
+                                 json_object_new_boolean(rt->validation_refused));
     (void)json_object_object_add(o, "state_change", json_object_new_boolean(rt->state_change));
     put_int(o, "since_ms", (now - rt->since) / HW_MS(1));
     put_int(o, "connects", rt->connects);

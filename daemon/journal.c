@@ -71,9 +71,10 @@ record_of(const struct unit *u, const char *intent)
     add_str(o, "pod", u->owner.pod);
     /* Only of a unit whose hand-over is done: the intent alone says nothing of it. */
     add_str(o, "verified",
-            unit_state_info(u->state)->allocated && u->verified && !u->used
-                ? cc_mode_name((enum cc_mode)u->verified_mode)
-                : "");
+            unit_state_info(u->state)->allocated && u->verified ? cc_mode_name(u->verified_mode)
+                                                                : "");
+    (void)json_object_object_add(o, "used", json_object_new_boolean(u->used));
+    add_str(o, "sandbox", u->used_by);
     return o;
 }
 
@@ -107,6 +108,14 @@ get_str(json_object *o, const char *key)
     if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_string))
         return "";
     return json_object_get_string(v);
+}
+
+static bool
+get_bool(json_object *o, const char *key)
+{
+    json_object *v;
+
+    return json_object_object_get_ex(o, key, &v) && json_object_get_boolean(v);
 }
 
 /* The record of that name, if it is readable and of this boot. */
@@ -168,6 +177,8 @@ journal_get(struct unit *u)
             (void)str_copy(u->owner.ns, sizeof(u->owner.ns), get_str(o, "namespace"));
             (void)str_copy(u->owner.pod, sizeof(u->owner.pod), get_str(o, "pod"));
             u->verified = cc_mode_parse(get_str(o, "verified"), &u->verified_mode);
+            u->used = !u->verified || get_bool(o, "used");
+            (void)str_copy(u->used_by, sizeof(u->used_by), get_str(o, "sandbox"));
         }
     }
     (void)json_object_put(o);

@@ -7,6 +7,7 @@
 #include "daemon/node.h"
 
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/hw.h"
 #include "base/log.h"
 #include "daemon/timer.h"
@@ -82,7 +83,7 @@ unit_is_healthy(const struct unit *u)
 }
 
 const char *
-unit_unverified(const struct unit *u, char *buf, size_t size)
+unit_unverified(const struct unit *u, const char *sandbox, char *buf, size_t size)
 {
     const struct unit_state_info *i = unit_state_info(u->state);
 
@@ -93,11 +94,20 @@ unit_unverified(const struct unit *u, char *buf, size_t size)
         (void)snprintf(buf, size, "no verification since its last use is on record");
     else if (u->facts.flags & HWD_FACT_ARMED)
         (void)snprintf(buf, size, "it is still being handed over");
-    else if (u->used && !u->sandbox[0])
-        (void)snprintf(buf, size, "a VM has used it since it was verified");
+    else if (u->used && !(u->used_by[0] && strcmp(u->used_by, sandbox) == 0))
+        (void)snprintf(buf, size, "another VM may have used it since it was verified");
     else
         return NULL;
     return buf;
+}
+
+void
+unit_set_sandbox(struct unit *u, const char *sandbox)
+{
+    (void)str_copy(u->sandbox, sizeof(u->sandbox), sandbox);
+    if (!u->used)
+        (void)str_copy(u->used_by, sizeof(u->used_by), sandbox);
+    journal_put(u, unit_state_info(u->state)->journal);
 }
 
 void
@@ -257,6 +267,7 @@ prepared(struct unit *u, const struct hwd_message *m, bool handed)
     u->verified = true;
     u->verified_mode = (enum cc_mode)u->facts.mode_active;
     u->used = false;
+    u->used_by[0] = '\0';
     if (!handed && u->node->conf->manage == MANAGE_VERIFY && !(u->facts.flags & HWD_FACT_ARMED)) {
         u->fail_class = ERR_CLASS_INVALID;
         (void)unit_event(u, EV_OP_FAILED, REASON_HWD_REFUSED,

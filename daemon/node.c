@@ -75,15 +75,26 @@ unit_untouched(const struct unit *u)
            u->facts.use != HWD_USE_HELD;
 }
 
-/* A unit that is handed out and free was used if it was opened since, or if nobody can tell (the
- * service restarted and watched nothing meanwhile). */
+/* Since it was handed over: was it let go of after a use? A service that restarted has watched
+ * nothing: then it may have been. */
+static bool
+may_be_used(const struct hwd_facts *f)
+{
+    if (!(f->flags & HWD_FACT_HANDED_OVER))
+        return true;
+    return (f->flags & HWD_FACT_REOPENED) ||
+           ((f->flags & HWD_FACT_OPENED) && f->use == HWD_USE_FREE);
+}
+
 void
 unit_note_use(struct unit *u)
 {
-    if (u->used || !unit_state_info(u->state)->allocated || u->facts.use != HWD_USE_FREE ||
-        unit_untouched(u))
+    if (u->used || !unit_state_info(u->state)->allocated || (u->facts.flags & HWD_FACT_ARMED) ||
+        !may_be_used(&u->facts))
         return;
     u->used = true;
+    if (u->sandbox[0])
+        memcpy(u->used_by, u->sandbox, sizeof(u->used_by));
     journal_put(u, unit_state_info(u->state)->journal);
 }
 

@@ -94,7 +94,10 @@ struct unit {
     /* Verification on record: of its last preparation, until it leaves its user's hands. */
     bool verified;
     enum cc_mode verified_mode;
-    bool used; /* opened and closed again since */
+    /* Opened and closed again since, or nobody can tell; by which sandbox, "" = none known. With
+     * `used` false: the last one on record. */
+    bool used;
+    char used_by[SANDBOX_ID_MAX];
 
     char cdi_node[64]; /* what the CDI file has for it, "" = it is not in the file */
 
@@ -189,9 +192,11 @@ void unit_hwd_down(struct unit *u);
 bool unit_start_op(struct unit *u, enum hwd_op op, uint32_t flags, uint32_t arg,
                    uint64_t deadline_ns);
 bool unit_is_healthy(const struct unit *u);
-/* Why a sandbox must not have it, a phrase in `buf`; NULL: it is handed out and verified since its
- * last use. */
-const char *unit_unverified(const struct unit *u, char *buf, size_t size);
+/* Why the sandbox must not have it, a phrase in `buf`; NULL: it is handed out, and verified since
+ * its last use by another one. */
+const char *unit_unverified(const struct unit *u, const char *sandbox, char *buf, size_t size);
+/* Writes down whose the unit is. */
+void unit_set_sandbox(struct unit *u, const char *sandbox);
 /* Is it shown to the kubelet at all? */
 bool unit_is_listed(const struct unit *u);
 
@@ -252,6 +257,8 @@ bool promise_in_cdi(const struct unit *u);
 /* ---- sandboxes.c, see daemon/sandboxes.h for the rest ---- */
 /* A list has arrived, or units have: which sandbox has which? */
 void sandboxes_attribute(struct node *n);
+/* Does a container of a running sandbox have the unit, by a synchronization? */
+bool sandboxes_hold(const struct unit *u);
 /* The unit's user is gone by NRI's account: release it as soon as nothing is under way. */
 void unit_sandbox_gone(struct unit *u);
 struct json_object *sandboxes_json(const struct node *n);

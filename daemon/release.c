@@ -100,15 +100,16 @@ pods_complete(const struct node *n)
 }
 
 /* Keeps what the list says of our devices, for the guard. */
-static void
+static bool
 keep_list(struct node *n, const struct dp_pod_device *dev, size_t count)
 {
-    struct pod_device *kept = count ? calloc(count, sizeof(*kept)) : NULL;
+    struct pod_device *kept = calloc(count + 1, sizeof(*kept));
     size_t k = 0;
 
+    if (!kept)
+        return false;
     n->pods.number = n->pods.answered;
-    free(n->pods.dev);
-    for (size_t i = 0; i < count && kept; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct unit *u = node_find(n, dev[i].id);
         struct pod_device *d = &kept[k];
 
@@ -122,8 +123,10 @@ keep_list(struct node *n, const struct dp_pod_device *dev, size_t count)
         memcpy(d->id, u->id, sizeof(d->id));
         k++;
     }
+    free(n->pods.dev);
     n->pods.dev = kept;
     n->pods.n_dev = k;
+    return true;
 }
 
 static void
@@ -178,8 +181,8 @@ look_for_released(struct node *n)
     for (size_t i = 0; i < n->n_units; i++) {
         struct unit *u = n->unit[i];
 
-        if (u->state == UNIT_RELEASING && u->listed && !u->returned && !u->op_seq &&
-            u->facts.use == HWD_USE_HELD) {
+        if (u->state == UNIT_RELEASING && u->listed && !u->op_seq && u->facts.use == HWD_USE_HELD &&
+            (!u->returned || sandboxes_hold(u))) {
             (void)unit_event(u, EV_FOUND_HELD, REASON_NONE, NULL);
             continue;
         }
@@ -206,14 +209,13 @@ on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct e
     struct node *n = ctx;
     n->pods.answered = n->pods.asked;
     n->pods.ever = true;
-    n->pods.ok = !e;
+    n->pods.ok = !e && keep_list(n, dev, count);
     (void)str_copy(n->pods.why, sizeof(n->pods.why), "");
-    if (e) {
+    if (!n->pods.ok) {
         /* Unknown: nobody is declared gone. Only new text is worth a line. */
         (void)str_copy(n->pods.why, sizeof(n->pods.why), "PodResources does not answer");
-        log_debug("PodResources failed", "why", e->msg);
+        log_debug("PodResources failed", "why", e ? e->msg : "out of memory");
     } else {
-        keep_list(n, dev, count);
         mark_listed(n);
         sandboxes_attribute(n);
         look_for_released(n);

@@ -63,53 +63,86 @@ sandbox_of(struct node *n, unsigned session, const struct nri_pod *pod)
     return s;
 }
 
+/* By name and number: another device under the name of ours is not ours. */
 static bool
-has_node(const struct sandbox *s, const char *node)
+has_node(const struct sandbox *s, const struct unit *u)
 {
-    for (size_t i = 0; node[0] && i < s->n_nodes; i++)
-        if (strcmp(s->nodes[i], node) == 0)
+    const struct hwd_facts *f = &u->facts;
+
+    for (size_t i = 0; f->node[0] && i < s->n_nodes; i++) {
+        const struct sandbox_node *d = &s->nodes[i];
+
+        if (strcmp(d->path, f->node) == 0 && d->type == 'c' &&
+            (f->node_major == 0 || (d->major == f->node_major && d->minor == f->node_minor)))
             return true;
+    }
     return false;
 }
 
 static bool
-is_of(const struct sandbox *s, const struct owner *o)
+is_of(const struct sandbox *s, const char *ns, const char *pod)
 {
-    return strcmp(s->ns, o->ns) == 0 && strcmp(s->pod, o->pod) == 0;
+    return !s->ended && strcmp(s->ns, ns) == 0 && strcmp(s->pod, pod) == 0;
 }
 
-/* The sandbox of the pod that the kubelet lists for the unit, else the one whose container has the
- * node open. Of two sandboxes of one pod (the older one is being taken down) the newer, which
- * stands first. */
+/* The sandbox of the pod: the one that is known to run, else the only one there is. */
+static struct sandbox *
+sandbox_of_pod(struct node *n, const struct owner *o)
+{
+    struct sandbox *only = NULL;
+    size_t count = 0;
+
+    for (struct sandbox *s = n->sandboxes; s; s = s->next) {
+        if (!is_of(s, o->ns, o->pod))
+            continue;
+        if (s->certain)
+            return s;
+        only = s;
+        count++;
+    }
+    return count == 1 ? only : NULL;
+}
+
+/* Whose it is by the kubelet's list; where that does not say, the one whose container has it. */
 static struct sandbox *
 owner_of(const struct unit *u)
 {
     if (u->listed && pods_know(u))
-        for (struct sandbox *s = u->node->sandboxes; s; s = s->next)
-            if (is_of(s, &u->owner) && !s->ended)
-                return s;
+        return sandbox_of_pod(u->node, &u->owner);
     if (u->facts.use == HWD_USE_HELD)
         for (struct sandbox *s = u->node->sandboxes; s; s = s->next)
-            if (has_node(s, u->facts.node))
+            if (!s->ended && has_node(s, u))
                 return s;
     return NULL;
+}
+
+bool
+sandboxes_hold(const struct unit *u)
+{
+    for (const struct sandbox *s = u->node->sandboxes; s; s = s->next)
+        if (!s->ended && !s->refused && s->certain && has_node(s, u))
+            return true;
+    return false;
 }
 
 void
 sandboxes_attribute(struct node *n)
 {
+    if (!hwclient_is_up(n->hw))
+        return;
     for (size_t i = 0; i < n->n_units; i++) {
         struct unit *u = n->unit[i];
         bool found = u->state == UNIT_QUARANTINED && u->reason == REASON_IN_USE &&
                      u->facts.use == HWD_USE_HELD;
         const struct sandbox *s;
 
-        if (u->sandbox[0] || (u->facts.flags & HWD_FACT_ARMED) ||
+        /* facts first: what was used before us is used by whom the journal names */
+        if (u->placeholder || u->sandbox[0] || (u->facts.flags & HWD_FACT_ARMED) ||
             !(unit_state_info(u->state)->allocated || found) || !(s = owner_of(u)))
             continue;
         if (found && !unit_event(u, EV_FOUND_HELD, REASON_NONE, NULL))
             continue;
-        memcpy(u->sandbox, s->id, sizeof(u->sandbox));
+        unit_set_sandbox(u, s->id);
         log_debug("device belongs to sandbox", "device", u->id, "sandbox", s->id, "pod", s->pod);
     }
 }
@@ -176,6 +209,48 @@ sandbox_drop(struct node *n, struct sandbox *s)
     sandbox_free(s);
 }
 
+static bool
+is_held_by(const struct node *n, const struct sandbox *s)
+{
+    for (size_t i = 0; i < n->n_units; i++)
+        if (strcmp(n->unit[i]->sandbox, s->id) == 0 && n->unit[i]->facts.use == HWD_USE_HELD)
+            return true;
+    return false;
+}
+
+/* It has stopped and nobody told us. What a list alone put down to it is somebody else's; what it
+ * really had, it has used. */
+static void
+was_stopped(struct node *n, struct sandbox *s)
+{
+    s->ended = true;
+    for (size_t i = 0; i < n->n_units; i++) {
+        struct unit *u = n->unit[i];
+
+        if (strcmp(u->sandbox, s->id) != 0)
+            continue;
+        u->sandbox[0] = '\0';
+        u->used |= s->certain;
+    }
+}
+
+void
+sandbox_speaks(struct node *n, struct sandbox *s, bool starts)
+{
+    s->certain = true;
+    for (struct sandbox *o = n->sandboxes; o; o = o->next) {
+        if (o == s || !is_of(o, s->ns, s->pod))
+            continue;
+        if (!o->certain)
+            was_stopped(n, o);
+        else if (starts && strcmp(o->uid, s->uid) == 0 && !is_held_by(n, o))
+            sandbox_stopped(n, o->id);
+        else if (starts && strcmp(o->uid, s->uid) == 0)
+            was_stopped(n, o);
+    }
+    sandboxes_attribute(n);
+}
+
 void
 sandbox_removed(struct node *n, const char *id)
 {
@@ -190,17 +265,24 @@ sandbox_removed(struct node *n, const char *id)
 /* ---- synchronization ---- */
 
 static void
-add_node(struct sandbox *s, const char *path)
+add_node(struct sandbox *s, const struct nri_device *d)
 {
     static const char dir[] = "/dev/vfio/"; /* lint: allow host-path: a name, never opened here */
+    struct sandbox_node *x;
 
-    if (strncmp(path, dir, sizeof(dir) - 1) != 0 || has_node(s, path))
+    if (strncmp(d->path, dir, sizeof(dir) - 1) != 0 || s->n_nodes == SANDBOX_NODES_MAX)
         return;
     if (!s->nodes)
         s->nodes = calloc(SANDBOX_NODES_MAX, sizeof(*s->nodes));
-    if (s->nodes && s->n_nodes < SANDBOX_NODES_MAX &&
-        str_copy(s->nodes[s->n_nodes], sizeof(s->nodes[0]), path))
-        s->n_nodes++;
+    if (!s->nodes)
+        return;
+    x = &s->nodes[s->n_nodes];
+    if (!str_copy(x->path, sizeof(x->path), d->path))
+        return;
+    x->type = d->type;
+    x->major = d->major;
+    x->minor = d->minor;
+    s->n_nodes++;
 }
 
 void
@@ -212,14 +294,18 @@ sandboxes_synchronize(struct node *n, unsigned session, const struct nri_pod *po
     for (size_t i = 0; i < n_pods; i++) {
         struct sandbox *s = sandbox_of(n, session, &pods[i]);
 
-        if (s)
+        if (s) {
             s->seen = true;
+            s->n_nodes = 0;
+        }
     }
     for (size_t i = 0; i < n_containers; i++) {
         struct sandbox *s = sandbox_find(n, containers[i].pod_id);
 
+        if (s)
+            s->certain = true; /* containers that have ended are not listed */
         for (size_t d = 0; s && d < containers[i].n_devices; d++)
-            add_node(s, containers[i].devices[d].path);
+            add_node(s, &containers[i].devices[d]);
     }
     sandboxes_attribute(n);
     for (struct sandbox *s = n->sandboxes, *next; s; s = next) {

@@ -12,6 +12,12 @@
 #define SANDBOXES_MAX 2048 /* four times what kubelets are tested with */
 #define SANDBOX_NODES_MAX 64
 
+struct sandbox_node {
+    char path[64];
+    char type;
+    int64_t major, minor;
+};
+
 struct sandbox {
     struct sandbox *next;
     unsigned session;
@@ -25,15 +31,21 @@ struct sandbox {
     size_t findings; /* of the guard, warnings included */
     char initdata_algorithm[16], initdata_digest[129];
     bool seen; /* while a synchronization is applied */
+    /* It was heard of, or had containers: a list also has sandboxes that have stopped and wait for
+     * their removal, and does not say which. */
+    bool certain;
     /* VFIO nodes of its containers, as a synchronization told them */
     size_t n_nodes;
-    char (*nodes)[64];
+    struct sandbox_node *nodes;
 };
 
 struct sandbox *sandbox_find(struct node *n, const char *id);
 /* Finds it, or adds it (cls is then filled from the policy). NULL, and logged: there are too many,
  * or a name is longer than any can be. */
 struct sandbox *sandbox_of(struct node *n, unsigned session, const struct nri_pod *pod);
+/* It asks for something, so it runs; with `starts` by RunPodSandbox. A former sandbox of the same
+ * pod then does not any more: the kubelet stops one before it makes the next. */
+void sandbox_speaks(struct node *n, struct sandbox *s, bool starts);
 /* It ended: its units are released. The record stays until it is removed. */
 void sandbox_stopped(struct node *n, const char *id);
 void sandbox_removed(struct node *n, const char *id);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <json-c/json.h>
+#include <string.h>
 
 static void
 put_str(json_object *o, const char *key, const char *v)
@@ -84,7 +85,10 @@ unit_json(const struct unit *u)
     put_str(o, "namespace", u->owner.ns);
     put_str(o, "pod", u->owner.pod);
     put_str(o, "sandbox", u->sandbox);
-    put_str(o, "verified", u->verified && !u->used ? cc_mode_name(u->verified_mode) : "");
+    put_str(o, "verified",
+            u->verified && (!u->used || (u->sandbox[0] && strcmp(u->used_by, u->sandbox) == 0))
+                ? cc_mode_name(u->verified_mode)
+                : "");
     put_int(o, "recovery_rung", u->rung);
     (void)json_object_object_add(o, "evidence", evidence_json(&u->evidence));
     return o;

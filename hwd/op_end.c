@@ -159,7 +159,7 @@ settle(struct op *op, bool ok, struct err *e)
         hold_unref(op->svc, op->group);
     op->hold_ref = false;
     if (changes_device(op->job.op) && past_hold)
-        f->flags &= ~(uint32_t)(HWD_FACT_HANDED_OVER | HWD_FACT_OPENED);
+        f->flags &= ~(uint32_t)(HWD_FACT_HANDED_OVER | HWD_FACT_OPENED | HWD_FACT_REOPENED);
     if (changes_device(op->job.op) && !verified)
         unit_release(u);
     if (!ok && !op_is_probe(op) && e->cls != ERR_CLASS_BUSY)

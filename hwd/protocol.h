@@ -119,6 +119,7 @@ enum {
     HWD_FACT_HANDED_OVER = 1u << 3, /* handed over by this service, not prepared since */
     HWD_FACT_OPENED = 1u << 4,      /* with HANDED_OVER: the node was opened since (held or not) */
     HWD_FACT_IOMMUFD = 1u << 5,     /* the host has /dev/iommu */
+    HWD_FACT_REOPENED = 1u << 6,    /* with OPENED: let go of since, and opened again */
 };
 
 struct hwd_facts {

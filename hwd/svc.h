@@ -64,6 +64,7 @@ struct unit {
     uint64_t probe_backoff; /* ns; 0 = no reason to look again */
     bool probe_proc_only;
     uint64_t last_open; /* ns */
+    unsigned opens;     /* events of opening minus those of closing, since the hand-over */
 };
 
 /* The hold of one IOMMU group, shared by the units of a gang. */

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define FACT_OURS                                                                                  \
-    ((uint32_t)(HWD_FACT_ARMED | HWD_FACT_HANDED_OVER | HWD_FACT_OPENED)) /* not the scan's */
+    ((uint32_t)(HWD_FACT_ARMED | HWD_FACT_HANDED_OVER | HWD_FACT_OPENED |                          \
+                HWD_FACT_REOPENED)) /* not the scan's */
 
 struct unit *
 unit_find(struct svc *s, struct pci_addr a)

@@ -129,6 +129,9 @@ opened(struct unit *u)
 {
     u->last_open = hwd_now();
     u->probe_backoff = 0;
+    if ((u->facts.flags & HWD_FACT_OPENED) && u->opens == 0)
+        u->facts.flags |= HWD_FACT_REOPENED;
+    u->opens++;
     u->facts.use = HWD_USE_HELD;
     if (u->facts.flags & HWD_FACT_HANDED_OVER)
         u->facts.flags |= HWD_FACT_OPENED;
@@ -147,6 +150,8 @@ watch_probe_close(struct unit *u)
 static void
 closed(struct unit *u)
 {
+    if (u->opens > 0)
+        u->opens--;
     if (u->facts.use == HWD_USE_HELD)
         watch_probe_close(u);
 }
@@ -320,8 +325,9 @@ watch_handover(struct unit *u)
     unit_release(u);
     u->facts.use = HWD_USE_FREE;
     u->facts.flags |= HWD_FACT_HANDED_OVER;
-    u->facts.flags &= ~(uint32_t)HWD_FACT_OPENED;
+    u->facts.flags &= ~(uint32_t)(HWD_FACT_OPENED | HWD_FACT_REOPENED);
     u->last_open = 0;
+    u->opens = 0;
     u->probe_backoff = 0;
     u->probe = sd_event_source_disable_unref(u->probe);
     return true;

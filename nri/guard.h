@@ -56,8 +56,9 @@ struct guard_handler {
  * the container's devices: cc_mode, devices (PCI addresses), iommu_groups, iommu_backend
  * (iommufd|legacy), numa_nodes, tee, count, initdata_digest; lists are comma-separated in the order
  * of the devices, with an empty place for a device that has none; cc_mode and iommu_backend are one
- * word where the devices agree. {{ and }} are braces. An annotation whose facts are all empty is
- * left out, one of more than 4 KiB too (with a finding). */
+ * word where the devices agree; cc_mode is empty where one of them is not verified. {{ and }} are
+ * braces. An annotation whose facts are all empty is left out, one of more than 4 KiB too (with a
+ * finding). */
 struct guard_set {
     const char *name;
     size_t n;
@@ -106,6 +107,7 @@ struct guard_device {
     int64_t major, minor;       /* of `node`; major 0 = unknown */
     int iommu_group, numa_node; /* -1 = none */
     bool iommufd;
+    bool handed; /* given to some pod by Allocate, or in use; verified or not */
     /* Handed out, and verified since its last use? NULL = yes, else a phrase why not. */
     const char *unverified;
     enum cc_mode mode; /* that it was verified to be in */
@@ -177,11 +179,5 @@ void guard_injection_free(struct guard_injection *i);
 int guard_validate(const struct guard_view *view, const struct nri_pod *pod,
                    const struct nri_container *c, const struct nri_adjust *adjust, bool runtime_cdi,
                    struct guard_verdict *ret, struct err *e);
-
-/* Which device, if any, does a container of a synchronized list have? Calls back once for each
- * device that it has by node or by its CDI field. Not by annotation: a pod's reach its containers,
- * and no tenant is to claim a device by writing one. For rebuilding who owns what. */
-void guard_devices_of(const struct guard_view *view, const struct nri_container *c,
-                      void (*each)(void *ctx, size_t device), void *ctx);
 
 #endif

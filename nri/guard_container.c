@@ -40,7 +40,7 @@ check_device(struct guard_case *g, const struct judged *j, size_t device)
         may = false;
     }
     /* Nobody's, and not ready to be anybody's: nothing that the kubelet could have allocated. */
-    if (may && !d->pod[0] && !d->sandbox[0] && d->unverified)
+    if (may && !d->pod[0] && !d->sandbox[0] && !d->handed)
         guard_find(g, GUARD_RULE_DEVICES,
                    "it asks for GPU %s, which the kubelet allocated to nobody; request GPUs by"
                    " resource, not by name",

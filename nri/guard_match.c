@@ -203,20 +203,3 @@ guard_name_container(const struct guard_case *g, struct guard_named *ret)
             guard_name_cdi(g->view, kv->value, ret);
     }
 }
-
-void
-guard_devices_of(const struct guard_view *view, const struct nri_container *c,
-                 void (*each)(void *ctx, size_t device), void *ctx)
-{
-    struct guard_named named = {0};
-
-    if (view->n_devices > GUARD_VIEW_MAX)
-        return;
-    for (size_t i = 0; i < c->n_devices; i++)
-        guard_name_node(view, &c->devices[i], &named);
-    for (size_t i = 0; i < c->n_cdi; i++)
-        guard_name_cdi(view, c->cdi[i], &named);
-    for (size_t i = 0; i < view->n_devices; i++)
-        if (named.by[i])
-            each(ctx, i);
-}

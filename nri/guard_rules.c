@@ -61,7 +61,7 @@ guard_check_list(struct guard_case *g, const struct guard_named *a, const struct
     for (size_t i = 0; i < g->view->n_devices; i++) {
         const struct guard_device *d = &g->view->devices[i];
         bool named = (a && a->by[i]) || (b && b->by[i]);
-        bool loose = !d->unverified && !d->sandbox[0] && !guard_listed_elsewhere(g, d);
+        bool loose = d->handed && !d->sandbox[0] && !guard_listed_elsewhere(g, d);
 
         if (!loose && !(named && !guard_recorded_here(g, d)))
             continue;

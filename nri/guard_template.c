@@ -13,10 +13,14 @@
 
 typedef bool value_fn(const struct guard_facts *f, const struct guard_device *d, struct buf *out);
 
+/* Nothing for any where one is not verified, which the rule cc may let pass: half of it would be
+ * read as the whole. */
 static bool
 value_mode(const struct guard_facts *f, const struct guard_device *d, struct buf *out)
 {
-    (void)f;
+    for (size_t i = 0; i < f->n_own; i++)
+        if (f->view->devices[f->own[i]].unverified)
+            return true;
     return buf_put_str(out, cc_mode_name(d->mode));
 }
 
@@ -152,7 +156,8 @@ agree(const struct fact *fact, const struct guard_facts *f)
     for (size_t i = 0; i < f->n_own && same; i++) {
         buf_clear(&other);
         same = fact->value(f, &f->view->devices[f->own[i]], i == 0 ? &one : &other) &&
-               (i == 0 || (one.len == other.len && memcmp(one.data, other.data, one.len) == 0));
+               (i == 0 || (one.len == other.len &&
+                           (one.len == 0 || memcmp(one.data, other.data, one.len) == 0)));
     }
     buf_fini(&one);
     buf_fini(&other);

@@ -94,7 +94,10 @@ struct nri_runtime {
     bool up;                                     /* configured and synchronized */
     bool cdi;                                    /* injects CDI devices that a plugin names */
     bool validates;                              /* we subscribed to VALIDATE */
-    bool state_change;                           /* sends events as StateChange (before 0.12) */
+    /* Not subscribed, since the runtime hung up on being asked in the session before, though by its
+     * version it knows the event. Until this session ends. */
+    bool validation_refused;
+    bool state_change;   /* sends events as StateChange (before 0.12) */
     bool config_ignored; /* sent a configuration text (only for a launched plugin); not used */
     uint64_t since;      /* CLOCK_MONOTONIC ns, of up or down */
     char why[200];       /* last reason for being down */

@@ -99,7 +99,9 @@ struct nri_peer {
     sd_event_source *timer; /* down: next attempt; else: handshake takes too long */
     uint32_t register_stream;
     bool configured;
-    bool minimal; /* do not ask for VALIDATE: the runtime hung up when we did */
+    /* Do not ask for VALIDATE, since the runtime hung up when we did; but for one that tells its
+     * NRI version. */
+    bool minimal;
     struct nri_sync *sync;
 
     /* External */

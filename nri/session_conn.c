@@ -202,8 +202,9 @@ on_end(sd_event_source *s, void *ctx)
     if (!p->dying)
         return 0;
     /* Hanging up right after having been asked for VALIDATE is how a runtime before NRI 0.10 says
-     * no. Any session that came about without it clears the doubt when it ends. */
-    p->minimal = p->configured && !p->rt.up && p->rt.validates;
+     * no. Any session that came about without it clears the doubt when it ends. A runtime that
+     * tells its NRI version (0.12) knows the event, and hung up for another reason. */
+    p->minimal = p->configured && !p->rt.up && p->rt.validates && !p->rt.nri_version[0];
     peer_close(p);
     peer_down(p, p->why, true);
     return 0;
@@ -250,6 +251,7 @@ forget_runtime(struct nri_runtime *rt)
     rt->nri_version[0] = '\0';
     rt->cdi = false;
     rt->validates = false;
+    rt->validation_refused = false;
     rt->state_change = false;
     rt->config_ignored = false;
 }

@@ -58,7 +58,10 @@ remember_runtime(struct nri_peer *p, const Nri__Pkg__Api__V1alpha1__ConfigureReq
     utf8_line(rt->nri_version, sizeof(rt->nri_version), m->nri_version);
     rt->cdi = nri_runtime_injects_cdi(rt->name, rt->version);
     rt->config_ignored = m->config[0] != '\0';
-    rt->validates = !p->minimal && nri_runtime_validates(rt->name, rt->version, rt->nri_version);
+    rt->validates = nri_runtime_validates(rt->name, rt->version, rt->nri_version);
+    rt->validation_refused = rt->validates && p->minimal && !rt->nri_version[0];
+    if (rt->validation_refused)
+        rt->validates = false;
 }
 
 static void

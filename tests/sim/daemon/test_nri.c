@@ -355,6 +355,110 @@ what_ended_while_we_were_away_is_released(void **state)
     harness_stop(h);
 }
 
+/* While pgpud was away one VM of the pod ended and another began: nobody has scrubbed in between.
+ */
+static void
+a_vm_that_changed_while_we_were_away_is_noticed(void **state)
+{
+    struct h_grant g;
+    struct harness *h = start_running(&g);
+
+    (void)state;
+    (void)json_object_put(create(h, "default/a main"));
+    harness_kill(h, H_PGPUD, SIGKILL);
+    h_runtime_ok(h, "stop-pod default/a");
+    h_runtime_ok(h, "remove-pod default/a");
+    h_runtime_ok(h, "run-pod default a " SNP " kata"); /* nobody is asked */
+    harness_run(h, H_PGPUD);
+    h_runtime_ready(h);
+    harness_wait_unit(h, g.id[0], "state", "in_use", 5000);
+    wait_sandbox(h, g.id[0], true);
+    harness_wait_unit(h, g.id[0], "verified", "", 0);
+    h_runtime_refused(h, "another VM", "create-container default/a main");
+    /* its end is the cure */
+    h_runtime_ok(h, "stop-pod default/a");
+    harness_wait_unit(h, g.id[0], "verified", "on", 5000);
+    harness_wait_unit(h, g.id[0], "state", "allocated", 5000);
+    harness_wait_unit(h, g.id[0], "use", "free", 5000);
+    h_runtime_ok(h, "remove-pod default/a");
+    h_runtime_ok(h, "run-pod default a " SNP " kata");
+    (void)json_object_put(create(h, "default/a main"));
+    harness_stop(h);
+}
+
+/* pgpu-hwd restarted and watched nothing meanwhile. Doubt is not forgotten because a request had to
+ * wait for a list (another pod's GPU is in an init container, which lists leave out). */
+static void
+doubt_outlives_the_wait_for_a_list(void **state)
+{
+    struct harness *h =
+        start(&(struct harness_options){.node_args = "--gpus 2", .pod_poll = RARELY}, 2);
+    struct h_grant a, o;
+
+    (void)state;
+    h_run(h, &o, "default/o " RES "=1 --init");
+    h_run(h, &a, "default/a " RES "=1");
+    harness_kill(h, H_HWD, SIGKILL);
+    harness_run(h, H_HWD);
+    harness_wait_unit(h, a.id[0], "verified", "", 20000);
+    h_runtime_refused(h, "another VM", "run-pod default a " SNP " kata");
+    /* and with a kubelet that is silent nobody gets in beside the one that nobody knows */
+    (void)kill(harness_pid(h, H_KUBELET), SIGSTOP);
+    h_runtime_refused(h, "PodResources|list", "run-pod default b " SNP);
+    (void)kill(harness_pid(h, H_KUBELET), SIGCONT);
+    harness_wait_unit(h, a.id[0], "verified", "on", 10000);
+    harness_wait_unit(h, a.id[0], "state", "allocated", 10000);
+    harness_wait_unit(h, a.id[0], "use", "free", 5000);
+    h_runtime_ok(h, "run-pod default a " SNP " kata");
+    harness_stop(h);
+}
+
+/* A runtime's list has sandboxes that have stopped as well, in no order. */
+static void
+of_two_sandboxes_of_a_pod_the_running_one_has_the_gpu(void **state)
+{
+    static const char *const orders[] = {"--sync-order newest", "--sync-order oldest"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct harness *h = start(&(struct harness_options){.node_args = "--gpus 1",
+                                                            .pod_poll = RARELY,
+                                                            .runtime_args = orders[i]},
+                                  1);
+        struct h_grant g;
+        char first[80], second[80];
+        json_object *o;
+
+        h_run(h, &g, "default/a " RES "=1");
+        o = h_runtime(h, "run-pod default a " SNP " kata");
+        (void)snprintf(first, sizeof(first), "%s", text_at(o, "pod/id"));
+        (void)json_object_put(o);
+        wait_sandbox(h, g.id[0], true);
+        h_runtime_ok(h, "stop-pod %s", first);
+        harness_wait_unit(h, g.id[0], "state", "allocated", 5000);
+        harness_wait_unit(h, g.id[0], "use", "free", 5000);
+        o = h_runtime(h, "run-pod default a " SNP " kata");
+        assert_true(jbool(o, "ok"));
+        (void)snprintf(second, sizeof(second), "%s", text_at(o, "pod/id"));
+        (void)json_object_put(o);
+        h_runtime_ok(h, "create-container %s main", second);
+        harness_kill(h, H_PGPUD, SIGKILL);
+        harness_run(h, H_PGPUD);
+        h_runtime_ready(h);
+        harness_wait_unit(h, g.id[0], "sandbox", second, 5000);
+        /* the kubelet's housekeeping */
+        h_runtime_ok(h, "remove-pod %s", first);
+        harness_wait_unit(h, g.id[0], "state", "in_use", 0);
+        h_runtime_ok(h, "remove-container %s main", second);
+        h_runtime_ok(h, "create-container %s main", second);
+        harness_wait_unit(h, g.id[0], "state", "in_use", 0);
+        h_end(h, "default/a");
+        h_runtime_ok(h, "stop-pod %s", second);
+        harness_wait_unit(h, g.id[0], "state", "ready", 5000);
+        harness_stop(h);
+    }
+}
+
 static void
 nobody_gets_a_gpu_by_naming_it(void **state)
 {
@@ -503,6 +607,9 @@ main(void)
         cmocka_unit_test(a_restart_of_pgpud_between_allocate_and_sandbox_loses_nothing),
         cmocka_unit_test(a_restart_under_a_running_vm_finds_its_sandbox_again),
         cmocka_unit_test(what_ended_while_we_were_away_is_released),
+        cmocka_unit_test(a_vm_that_changed_while_we_were_away_is_noticed),
+        cmocka_unit_test(doubt_outlives_the_wait_for_a_list),
+        cmocka_unit_test(of_two_sandboxes_of_a_pod_the_running_one_has_the_gpu),
         cmocka_unit_test(nobody_gets_a_gpu_by_naming_it),
         cmocka_unit_test(what_the_handler_requires_and_initdata_are_checked),
         cmocka_unit_test(a_kubelet_that_does_not_answer_fails_closed),

@@ -73,8 +73,10 @@ add_devices(struct world *w)
         };
     give(w, MINE);
     list_for(w, OTHERS, "rivals", "infer", "main");
+    w->dev[OTHERS].handed = true;
     w->dev[OTHERS].unverified = NULL;
     w->dev[OTHERS].sandbox = "sandbox-of-rivals";
+    w->dev[INIT].handed = true;
     w->dev[INIT].unverified = NULL;
 }
 
@@ -170,7 +172,15 @@ void
 give(struct world *w, size_t device)
 {
     list_for(w, device, "team", "train", "main");
+    w->dev[device].handed = true;
     w->dev[device].unverified = NULL;
+}
+
+void
+take_back(struct world *w, size_t device)
+{
+    w->dev[device].handed = false;
+    w->dev[device].unverified = "it is not allocated";
 }
 
 void

@@ -71,7 +71,8 @@ void request_node(struct world *w, const char *path, char type, int64_t major, i
 void request_device(struct world *w, size_t device);
 void request_nothing(struct world *w);
 void list_for(struct world *w, size_t device, const char *ns, const char *pod, const char *ctr);
-void give(struct world *w, size_t device); /* to team/train/main, handed out */
+void give(struct world *w, size_t device);      /* to team/train/main, handed out */
+void take_back(struct world *w, size_t device); /* no longer handed out, whoever is listed */
 
 enum step { RUN, CREATE, VALIDATE };
 void world_run(struct world *w, enum step step);

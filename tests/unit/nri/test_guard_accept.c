@@ -309,31 +309,6 @@ other_plugins_may_do_what_is_not_ours(void **state)
     world_fini(&w);
 }
 
-static void
-collect(void *ctx, size_t device)
-{
-    unsigned *mask = ctx;
-
-    assert_false(*mask & 1u << device); /* once each */
-    *mask |= 1u << device;
-}
-
-static void
-a_synchronized_container_has_what_its_nodes_and_cdi_field_say(void **state)
-{
-    struct world w;
-    unsigned mask = 0;
-
-    (void)state;
-    world_init(&w);
-    request_cdi(&w, KIND "=0000:41:00.0");
-    request_cdi(&w, KIND "=0000:42:00.0");
-    request_node(&w, "/dev/vfio/21", 'c', 240, 1);
-    container_has(&w, "cdi.k8s.io/x", KIND "=0000:61:00.0"); /* a tenant may have written it */
-    guard_devices_of(&w.view, &w.c, collect, &mask);
-    assert_int_equal(mask, 1u << MINE | 1u << SECOND | 1u << INIT);
-}
-
 int
 main(void)
 {
@@ -345,7 +320,6 @@ main(void)
         cmocka_unit_test(wanted_devtools_is_said_every_time_but_not_refused),
         cmocka_unit_test(the_digest_of_initdata_is_recorded),
         cmocka_unit_test(other_plugins_may_do_what_is_not_ours),
-        cmocka_unit_test(a_synchronized_container_has_what_its_nodes_and_cdi_field_say),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

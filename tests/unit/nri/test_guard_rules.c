@@ -87,19 +87,31 @@ list_old_and_gpu_loose(struct world *w)
     list_for(w, MINE, "", "", "");
     request_nothing(w);
 }
+/* A VM may have used it since it was handed out, or its preparation failed: it is some pod's all
+ * the same. */
+static void
+list_old_and_unverified_gpu_loose(struct world *w)
+{
+    w->view.list_ok = false;
+    list_for(w, MINE, "", "", "");
+    w->dev[MINE].unverified = "a VM has used it since";
+    take_back(w, INIT);
+    request_nothing(w);
+}
 /* The list may tell of the former pod of this name. */
 static void
 list_old_names_this_pod(struct world *w)
 {
     w->view.list_ok = false;
-    w->dev[INIT].unverified = "it is not allocated";
+    take_back(w, INIT);
     request_nothing(w);
 }
 static void
 list_old_and_gpu_asked_for(struct world *w)
 {
     w->view.list_ok = false;
-    w->dev[INIT].unverified = w->dev[MINE].unverified = "it is not allocated";
+    take_back(w, INIT);
+    take_back(w, MINE);
 }
 static void
 list_old_and_gpu_chosen(struct world *w)
@@ -379,6 +391,8 @@ static const struct {
      "belongs to container sister of its pod"},
     {"an old list and a GPU out of sight", list_old_and_gpu_loose, ON_BOTH, GUARD_RULE_OWNER,
      "not known: the kubelet does not answer"},
+    {"an old list and a GPU out of sight that is not verified", list_old_and_unverified_gpu_loose,
+     ON_BOTH, GUARD_RULE_OWNER, "which pod has GPU 0000:41:00.0 is not known"},
     {"an old list that may mean the former pod", list_old_names_this_pod, ON_BOTH, GUARD_RULE_OWNER,
      "which pod has GPU 0000:41:00.0 is not known"},
     {"an old list and a GPU asked for", list_old_and_gpu_asked_for, ON_CREATE, GUARD_RULE_OWNER,

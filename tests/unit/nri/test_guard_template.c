@@ -111,6 +111,21 @@ same(struct world *w)
     give(w, SECOND);
 }
 
+/* Handed out all the same, since the rule does not refuse it. */
+static void
+one_unverified(struct world *w)
+{
+    give(w, SECOND);
+    w->policy.mode[GUARD_RULE_CC] = GUARD_OFF;
+    w->dev[SECOND].unverified = "its CC mode was not read since the last reset";
+}
+static void
+all_unverified(struct world *w)
+{
+    one_unverified(w);
+    w->dev[MINE].unverified = w->dev[SECOND].unverified;
+}
+
 static void
 templates_are_filled_in(void **state)
 {
@@ -124,6 +139,10 @@ templates_are_filled_in(void **state)
         {"k={count} of {tee}", "2 of snp", same},
         {"k={cc_mode}", "on", same},
         {"k={cc_mode}", "on,ppcie", mixed},
+        {"k={cc_mode}", NULL, one_unverified},
+        {"k={cc_mode}", NULL, all_unverified},
+        {"k={count} in mode {cc_mode}.", "2 in mode .", one_unverified},
+        {"k={devices}", "0000:41:00.0,0000:42:00.0", one_unverified},
         {"k={iommu_backend}", "iommufd,legacy", mixed},
         {"k={iommu_backend}", "iommufd", same},
         {"k={iommu_groups}", ",18", mixed},

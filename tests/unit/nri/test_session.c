@@ -178,16 +178,66 @@ a_runtime_that_hangs_up_on_validate_is_asked_for_less(void **state)
     assert_int_equal(runtime_configure(&w, &w.rt[0], "containerd", "2.2.0", ""), 0x200f);
     runtime_hang_up(&w.rt[0]);
     assert_true(world_until(&w, first_down));
+    assert_false(nri_session(w.nri, 0)->validation_refused); /* only of a session without it */
     assert_true(world_until(&w, has_registered));
     assert_int_equal(runtime_configure(&w, &w.rt[0], "containerd", "2.2.0", ""), 0x0f);
     assert_int_equal(
         runtime_wait(&w, &w.rt[0], runtime_call(&w.rt[0], "Synchronize", NULL, 0))->code, TTRPC_OK);
     assert_true(is_up(&w));
+    assert_false(nri_session(w.nri, 0)->validates);
+    assert_true(nri_session(w.nri, 0)->validation_refused);
     /* It may have been a coincidence: the next session asks again. */
     runtime_hang_up(&w.rt[0]);
     assert_true(world_until(&w, second_down));
     assert_true(world_until(&w, has_registered));
     assert_int_equal(runtime_configure(&w, &w.rt[0], "containerd", "2.2.0", ""), 0x200f);
+    assert_false(nri_session(w.nri, 0)->validation_refused);
+    world_fini(&w);
+}
+
+/* Not that it does not know the event: it may restart, or be out of memory. */
+static void
+a_runtime_that_tells_its_nri_version_is_asked_to_validate_however_often_it_hangs_up(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    runtime_listen(&w.rt[0]);
+    world_plugin(&w, 1, false);
+    assert_true(world_until(&w, has_registered));
+    assert_int_equal(runtime_configure(&w, &w.rt[0], "containerd", "2.3.0", "v0.12.0"), 0x200f);
+    runtime_hang_up(&w.rt[0]);
+    assert_true(world_until(&w, first_down));
+    assert_true(world_until(&w, has_registered));
+    assert_int_equal(runtime_configure(&w, &w.rt[0], "containerd", "2.3.0", "v0.12.0"), 0x200f);
+    runtime_hang_up(&w.rt[0]);
+    assert_true(world_until(&w, second_down));
+    assert_true(runtime_hello(&w, &w.rt[0], "containerd", "2.3.0", "v0.12.0"));
+    assert_true(world_until(&w, is_up));
+    assert_true(nri_session(w.nri, 0)->validates);
+    assert_false(nri_session(w.nri, 0)->validation_refused);
+    world_fini(&w);
+}
+
+/* An update of the runtime, in between: what its predecessor did not know says nothing of it. */
+static void
+a_runtime_that_tells_its_nri_version_is_asked_after_another_has_hung_up(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    runtime_listen(&w.rt[0]);
+    world_plugin(&w, 1, false);
+    assert_true(world_until(&w, has_registered));
+    assert_int_equal(runtime_configure(&w, &w.rt[0], "containerd", "2.2.0", ""), 0x200f);
+    runtime_hang_up(&w.rt[0]);
+    assert_true(world_until(&w, first_down));
+    assert_true(runtime_hello(&w, &w.rt[0], "containerd", "2.3.0", "v0.12.0"));
+    assert_true(world_until(&w, is_up));
+    assert_true(nri_session(w.nri, 0)->validates);
+    assert_false(nri_session(w.nri, 0)->validation_refused);
     world_fini(&w);
 }
 
@@ -470,6 +520,9 @@ main(void)
         cmocka_unit_test(only_events_that_the_runtime_knows_are_asked_for),
         cmocka_unit_test(runtimes_are_told_to_fail_what_we_do_not_answer),
         cmocka_unit_test(a_runtime_that_hangs_up_on_validate_is_asked_for_less),
+        cmocka_unit_test(
+            a_runtime_that_tells_its_nri_version_is_asked_to_validate_however_often_it_hangs_up),
+        cmocka_unit_test(a_runtime_that_tells_its_nri_version_is_asked_after_another_has_hung_up),
         cmocka_unit_test(a_split_list_is_joined),
         cmocka_unit_test(a_list_without_end_is_refused),
         cmocka_unit_test(text_that_is_not_utf8_is_refused),
