@@ -30,7 +30,8 @@ static const char usage[] =
     "SOURCE is the annotation's value, a file that holds it, or a file with the TOML\n"
     "text itself; \"-\" is standard input.\n\n"
     "  digest  over the exact bytes of the TOML, and the field of the hardware's report\n"
-    "          that it lands in: longer digests are cut, shorter ones filled with zeroes\n"
+    "          that it lands in: longer digests are cut, shorter ones filled with zeroes;\n"
+    "          what check finds wrong besides is a warning\n"
     "  check   every rule that Kata and the guest have, and what breaks where one is\n"
     "          violated\n"
     "  encode  the annotation's value for a TOML file that passes the check\n"
@@ -38,7 +39,8 @@ static const char usage[] =
     "  --tee TEE     only this one: snp, tdx, cca, sgx or se; without it, snp and tdx\n"
     "  --format F    print the bare value (of --tee, else the digest) as hex or base64\n"
     "  --json        machine-readable output\n\n"
-    "Exit status: 0 done and in order, 1 not in order or not readable, 2 wrong usage.\n";
+    "Exit status: 0 done and (but for digest) in order, 1 not in order or not readable,\n"
+    "2 wrong usage.\n";
 
 struct source {
     const char *name; /* for messages */
@@ -224,20 +226,34 @@ digest_text(const struct initdata *i, const struct opts *o, struct buf *b)
     }
 }
 
-static int
-run_digest(const struct source *s, const struct opts *o)
+/* The bytes and their algorithm are all that the digest is of, so most findings are no reason to
+ * withhold it: only those without which there is none, or of which there may be two. */
+static bool
+has_digest(const struct initdata_report *r)
 {
-    _cleanup_(initdata_freep) struct initdata *i = NULL;
+    for (size_t k = 0; k < r->n; k++)
+        if (strcmp(r->v[k].rule, "gzip-trailing") == 0)
+            return false;
+    return r->initdata && r->initdata->digest_len > 0;
+}
+
+static void
+tell_findings(const struct source *s, const struct initdata_report *r, bool withheld)
+{
+    const char *word = withheld ? "" : "warning: ";
+
+    for (size_t k = 0; k < r->n; k++)
+        (void)fprintf(stderr, "pgpuctl: initdata: %s: %s%s: %s (%s)\n", s->name,
+                      r->v[k].error ? word : "note: ", r->v[k].rule, r->v[k].what, r->v[k].breaks);
+}
+
+static void
+print_digest(const struct initdata *i, const struct opts *o)
+{
     _cleanup_(buf_fini) struct buf b;
     uint8_t field[INITDATA_FIELD_MAX];
-    struct err e = ERR_INIT;
 
     buf_init(&b, 4 * INITDATA_FIELD_MAX);
-    if ((s->annotation ? initdata_parse(s->text, s->len, &i, &e)
-                       : initdata_parse_toml(s->text, s->len, &i, &e)) < 0) {
-        (void)fprintf(stderr, "pgpuctl: initdata: %s: %s\n", s->name, e.msg);
-        return 1;
-    }
     if (o->json)
         digest_json(i, o, &b);
     else if (!o->format)
@@ -249,7 +265,23 @@ run_digest(const struct source *s, const struct opts *o)
             initdata_field(i, o->tee, field);
         puts(show_bytes(&b, o->tee ? field : i->digest, n, strcmp(o->format, "hex") == 0));
     }
-    return 0;
+}
+
+static int
+run_digest(const struct source *s, const struct opts *o)
+{
+    struct initdata_report r;
+    struct err e = ERR_INIT;
+    bool there;
+
+    if (check(s, &r, &e) < 0)
+        return fail(e.msg);
+    there = has_digest(&r);
+    tell_findings(s, &r, !there);
+    if (there)
+        print_digest(r.initdata, o);
+    initdata_report_fini(&r);
+    return there ? 0 : 1;
 }
 
 static void

@@ -46,6 +46,9 @@ struct sim_runtime_options {
     const char *release;  /* of NRI, "0.6" to "0.12"; NULL: that of the runtime's version */
     bool configure_first; /* Configure before the answer to RegisterPlugin; both orders occur */
     size_t sync_chunk;    /* split Synchronize beyond so many bytes; 0: at ttRPC's limit */
+    /* Order of Synchronize's pods and containers, newest first by default. Real runtimes have none
+     * (containerd: that of a map). */
+    bool sync_oldest_first;
     uint64_t request_usec, registration_usec;     /* time-outs; 0: 2 s and 5 s */
     const char *plugin_path, *plugin_config_path; /* launched plugins; NULL: none */
     size_t n_cdi;

@@ -30,6 +30,7 @@ static const char usage[] =
     "  --nri-version V         0.6 to 0.12; by default what that version has\n"
     "  --configure-first       Configure before the answer to RegisterPlugin\n"
     "  --sync-chunk BYTES      split Synchronize beyond so many bytes\n"
+    "  --sync-order ORDER      of Synchronize: newest first (default) or oldest\n"
     "  --timeout MS            for a plugin's answer, 2000\n"
     "  --plugin-path DIR       plugins to launch\n"
     "  --plugin-config-path DIR  their configuration\n"
@@ -100,6 +101,9 @@ take(struct settings *s, int o, const char *arg)
     case 's':
         s->opt.sync_chunk = parse_number(arg, 1ul << 22, &n) ? n : 0;
         return n > 0;
+    case 'o':
+        s->opt.sync_oldest_first = strcmp(arg, "oldest") == 0;
+        return s->opt.sync_oldest_first || strcmp(arg, "newest") == 0;
     case 't':
         s->opt.request_usec = parse_number(arg, 86400000, &n) ? n * 1000 : 0;
         return n > 0;
@@ -129,6 +133,7 @@ parse(int argc, char **argv, struct settings *s)
                                             {"nri-version", required_argument, NULL, 'V'},
                                             {"configure-first", no_argument, NULL, 'f'},
                                             {"sync-chunk", required_argument, NULL, 's'},
+                                            {"sync-order", required_argument, NULL, 'o'},
                                             {"timeout", required_argument, NULL, 't'},
                                             {"plugin-path", required_argument, NULL, 'p'},
                                             {"plugin-config-path", required_argument, NULL, 'P'},

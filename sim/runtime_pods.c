@@ -41,7 +41,7 @@ rt_pod_add(struct sim_runtime *rt, const char *ns, const char *name, const char 
     (void)snprintf(p->uid, sizeof(p->uid), "%.8s-%.4s-4%.3s-8%.3s-%.12s", p->id, p->id + 8,
                    p->id + 12, p->id + 15, p->id + 18);
     for (at = &rt->pods; *at; at = &(*at)->next)
-        ;
+        p->prev = *at;
     *at = p;
     return p;
 }
@@ -76,6 +76,8 @@ rt_pod_drop(struct sim_runtime *rt, struct rt_pod *p)
     for (at = &rt->pods; *at != p; at = &(*at)->next)
         ;
     *at = p->next;
+    if (p->next)
+        p->next->prev = p->prev;
     while (p->containers)
         rt_container_drop(p->containers);
     rt_vmm_free(p->vmm);
@@ -95,7 +97,7 @@ rt_container_add(struct sim_runtime *rt, struct rt_pod *p, const char *name)
     make_id(rt, name, c->id);
     c->pod = p;
     for (at = &p->containers; *at; at = &(*at)->next)
-        ;
+        c->prev = *at;
     *at = c;
     return c;
 }
@@ -117,6 +119,8 @@ rt_container_drop(struct rt_container *c)
     for (at = &c->pod->containers; *at != c; at = &(*at)->next)
         ;
     *at = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
     rt_edits_fini(&c->has);
     free(c);
 }

@@ -49,7 +49,7 @@ enum rt_state { RT_CREATED = 1, RT_RUNNING = 3, RT_STOPPED = 4 }; /* NRI's Conta
 
 struct rt_pod;
 struct rt_container {
-    struct rt_container *next;
+    struct rt_container *next, *prev; /* newer, older */
     struct rt_pod *pod;
     char id[65], name[RT_NAME_MAX];
     enum rt_state state;
@@ -58,7 +58,7 @@ struct rt_container {
 
 struct rt_vmm;
 struct rt_pod {
-    struct rt_pod *next;
+    struct rt_pod *next, *prev; /* newer, older */
     char id[65], uid[40];
     char ns[RT_NAME_MAX], name[RT_NAME_MAX], handler[RT_NAME_MAX];
     struct rt_edits has; /* annotations */

@@ -3,7 +3,8 @@
  * Runtime stand-in: Synchronize. Everything in one message where it fits; else in parts that have a
  * share of the pods and a share of the containers each, so that a part's containers may belong to
  * pods of a later one; all within one request time-out. (containerd/nri pkg/adaptation/plugin.go,
- * synchronize and recalcObjsPerSyncMsg)
+ * synchronize and recalcObjsPerSyncMsg). Stopped sandboxes are listed until they are removed, in
+ * whatever order the runtime keeps them.
  */
 #include "sim/runtime_priv.h"
 
@@ -30,19 +31,42 @@ count(const struct sim_runtime *rt)
     return n;
 }
 
+/* The lists are kept oldest first. */
+static const struct rt_pod *
+first_pod(const struct sim_runtime *rt)
+{
+    const struct rt_pod *p = rt->pods;
+
+    while (p && p->next && !rt->opt.sync_oldest_first)
+        p = p->next;
+    return p;
+}
+
+static const struct rt_container *
+first_container(const struct sim_runtime *rt, const struct rt_pod *p)
+{
+    const struct rt_container *c = p->containers;
+
+    while (c && c->next && !rt->opt.sync_oldest_first)
+        c = c->next;
+    return c;
+}
+
 /* Pods and containers from what was sent on, as many as a message shall have. */
 static void
 build(const struct rt_plugin *p, struct buf *q, bool more)
 {
+    const bool oldest_first = p->rt->opt.sync_oldest_first;
     size_t pod = 0, container = 0;
     const size_t to_pod = p->sync.pods + p->sync.pods_each;
     const size_t to = p->sync.containers + p->sync.containers_each;
 
-    for (const struct rt_pod *x = p->rt->pods; x; x = x->next) {
+    for (const struct rt_pod *x = first_pod(p->rt); x; x = oldest_first ? x->next : x->prev) {
         if (pod >= p->sync.pods && pod < to_pod)
             rt_msg_pod(q, 1, x);
         pod++;
-        for (const struct rt_container *c = x->containers; c; c = c->next) {
+        for (const struct rt_container *c = first_container(p->rt, x); c;
+             c = oldest_first ? c->next : c->prev) {
             if (c->state == RT_STOPPED)
                 continue;
             if (container >= p->sync.containers && container < to)

@@ -45,13 +45,13 @@ class Initdata(unittest.TestCase):
             f.write(data if isinstance(data, bytes) else data.encode())
         return path
 
-    def run_it(self, *args, status=0, stdin=b""):
+    def run_it(self, *args, status=0, stdin=b"", warns=False):
         done = subprocess.run([PGPUCTL, "initdata", *args], input=stdin, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=60, check=False, cwd=self.dir.name)
         self.assertEqual(done.returncode, status, done)
         # errors are on standard error, but for those that check was asked for
-        self.assertEqual(bool(done.stderr), status == 2 or (status == 1 and args[0] != "check"),
-                         done)
+        self.assertEqual(bool(done.stderr),
+                         warns or status == 2 or (status == 1 and args[0] != "check"), done)
         return done.stdout.decode(), done.stderr.decode()
 
     def test_the_digest_is_the_same_from_every_kind_of_source(self):
@@ -136,13 +136,47 @@ class Initdata(unittest.TestCase):
         path = self.file("x", TOML.replace(b"[data]", b"extra = 1\n[data]"))
         self.assertIn("note   unknown-key: ", self.run_it("check", path)[0])
 
-    def test_what_is_not_in_order_has_no_digest_and_no_encoding(self):
+    def test_without_an_algorithm_there_is_no_digest_and_no_encoding(self):
         path = self.file("x", TOML.replace(b"sha384", b"md5"))
         for verb in ("digest", "encode"):
             out, err = self.run_it(verb, path, status=1)
             self.assertEqual(out, "")
             self.assertIn("md5", err)
             self.assertIn("panics", err)
+
+    def test_faults_of_what_is_in_it_are_a_warning_and_change_no_digest(self):
+        broken = {
+            "aa.toml": TOML.replace(b"[token_configs.kbs]", b"[token_configs.kbs"),
+            "data-value": TOML.replace(b"[data]", b"[data]\nn = 1"),
+            "version": TOML.replace(b"0.1.0", b"1.0"),
+            "data": b'version = "0.1.0"\nalgorithm = "sha384"\n',
+            "unknown-key": TOML.replace(b"[data]", b"extra = 1\n[data]"), # only a note
+        }
+        for rule, text in broken.items():
+            want = hashlib.sha384(text).digest()
+            for source in (self.file("x.toml", text), self.file("x", annotation(text))):
+                out, err = self.run_it("digest", source, "--format", "hex", warns=True)
+                self.assertEqual(out, want.hex() + "\n")
+                self.assertIn(rule + ": ", err)
+                self.assertEqual("warning" in err, rule != "unknown-key", err)
+                out, _ = self.run_it("digest", source, "--json", warns=True)
+                self.assertEqual(json.loads(out)["fields"]["snp"]["hex"], want[:32].hex())
+                self.assertIn("HOSTDATA", self.run_it("digest", source, warns=True)[0])
+        # the form of the annotation alone
+        value = base64.encodebytes(gzip.compress(TOML)).decode()
+        out, err = self.run_it("digest", self.file("x", value), "--format", "hex", warns=True)
+        self.assertEqual(out, hashlib.sha384(TOML).hexdigest() + "\n")
+        self.assertIn("base64-line-breaks: ", err)
+
+    def test_what_the_runtimes_measure_differently_has_no_digest(self):
+        twice = base64.b64encode(gzip.compress(TOML) * 2)
+        out, err = self.run_it("digest", self.file("x", twice), status=1)
+        self.assertEqual(out, "")
+        self.assertIn("which digest is measured depends on the runtime", err)
+
+    def test_what_cannot_be_read_has_no_digest(self):
+        for data in (b"algorithm = ", TOML[:-4], annotation(TOML)[:-4], annotation(b"x"), b""):
+            self.assertEqual(self.run_it("digest", self.file("x", data), status=1)[0], "")
 
     def test_errors_name_the_source(self):
         for args, part in ((["check", "missing.toml"], "missing.toml"),

@@ -339,6 +339,11 @@ on_synchronize(struct end *x, const struct ttrpc_request *q)
 
         (void)snprintf(x->names + n, sizeof(x->names) - n, "%s ", m->containers[i]->name);
     }
+    for (size_t i = 0; i < m->n_pods; i++) {
+        size_t n = strlen(x->pod_names);
+
+        (void)snprintf(x->pod_names + n, sizeof(x->pod_names) - n, "%s ", m->pods[i]->name);
+    }
     if (m->n_pods > 0)
         see_pod(x, m->pods[0]);
     nri__pkg__api__v1alpha1__synchronize_response__init(&a);

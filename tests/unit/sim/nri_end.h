@@ -82,9 +82,9 @@ struct end {
     uint32_t first_stream; /* of the first frame that came */
     unsigned parts;
     size_t pods, containers;
-    char names[2048]; /* of the containers of Synchronize */
-    char *pod_name;   /* of the last event or the first pod of Synchronize */
-    struct {          /* of Configure */
+    char names[2048], pod_names[2048]; /* of the containers and the pods of Synchronize */
+    char *pod_name;                    /* of the last event or the first pod of Synchronize */
+    struct {                           /* of Configure */
         char runtime[64], version[64], nri_version[64], config[256];
         int64_t registration_ms, request_ms;
     } told;

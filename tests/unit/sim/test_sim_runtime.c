@@ -332,11 +332,70 @@ the_list_is_split_from_0_7_on_and_complete(void **state)
         end_ready(&x, r, "test", "10", PODS);
         assert_int_equal(x.pods, 12);
         assert_int_equal(x.containers, 6);
-        assert_string_equal(x.names, "c0 c2 c4 c6 c8 c10 ");
+        assert_string_equal(x.names, "c10 c8 c6 c4 c2 c0 ");
         if (releases[i].split)
             assert_true(x.parts >= 4);
         else
             assert_int_equal(x.parts, 1);
+        end_free(&x);
+        sim_runtime_free(r->rt);
+        r->rt = NULL;
+    }
+}
+
+/* Real runtimes keep no order (containerd has a map), so plugins must do with any. */
+static void
+the_newest_or_the_oldest_come_first_in_parts_too(void **state)
+{
+    static const size_t chunks[] = {0, 1, 300};
+    struct rig *r = *state;
+
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(chunks); i++) {
+        struct sim_runtime_options o = {
+            .sync_chunk = chunks[i / 2], .sync_oldest_first = i % 2, .cdi_enabled = -1};
+        struct end x;
+
+        rig_start(r, &o);
+        for (int pod = 0; pod < 4; pod++) {
+            rig_ok(r, "run-pod ns pod%d kata-qemu-nvidia-gpu-snp", pod);
+            rig_ok(r, "create-container pod%d a%d", pod, pod);
+            rig_ok(r, "create-container pod%d b%d", pod, pod);
+        }
+        rig_ok(r, "stop-pod pod1");
+        rig_ok(r, "remove-pod pod1");
+        rig_ok(r, "stop-container pod2 a2");
+        end_ready(&x, r, "test", "10", PODS);
+        assert_true(chunks[i / 2] ? x.parts > 1 : x.parts == 1);
+        assert_string_equal(x.pod_names, i % 2 ? "pod0 pod2 pod3 " : "pod3 pod2 pod0 ");
+        assert_string_equal(x.names, i % 2 ? "a0 b0 b2 a3 b3 " : "b3 a3 b2 b0 a0 ");
+        end_free(&x);
+        sim_runtime_free(r->rt);
+        r->rt = NULL;
+    }
+}
+
+/* As in the runtimes: a sandbox is listed until it is removed, a container until it has ended. */
+static void
+a_stopped_sandbox_is_listed_without_its_containers(void **state)
+{
+    struct rig *r = *state;
+
+    for (int oldest = 0; oldest < 2; oldest++) {
+        struct sim_runtime_options o = {.sync_oldest_first = oldest, .cdi_enabled = -1};
+        struct end x;
+
+        rig_start(r, &o);
+        rig_ok(r, "run-pod ns former kata-qemu-nvidia-gpu-snp");
+        rig_ok(r, "create-container former c");
+        rig_ok(r, "run-pod ns removed kata-qemu-nvidia-gpu-snp");
+        rig_ok(r, "stop-pod former");
+        rig_ok(r, "stop-pod removed");
+        rig_ok(r, "remove-pod removed");
+        rig_ok(r, "run-pod ns pod kata-qemu-nvidia-gpu-snp");
+        rig_ok(r, "create-container pod main");
+        end_ready(&x, r, "test", "10", PODS);
+        assert_string_equal(x.pod_names, oldest ? "former pod " : "pod former ");
+        assert_string_equal(x.names, "main ");
         end_free(&x);
         sim_runtime_free(r->rt);
         r->rt = NULL;
@@ -641,6 +700,10 @@ main(void)
         cmocka_unit_test_setup_teardown(the_list_is_split_from_0_7_on_and_complete, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_list_that_fits_is_sent_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_newest_or_the_oldest_come_first_in_parts_too, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_stopped_sandbox_is_listed_without_its_containers, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(parts_of_one_object_each_come_to_an_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_plugin_that_does_not_know_of_parts_is_closed, setup,
                                         teardown),
