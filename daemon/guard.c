@@ -186,7 +186,7 @@ record(struct node *n, const struct view *v, struct sandbox *s, const struct gua
         struct unit *u = v->unit[verdict->own[i]];
 
         /* one that is still held for the hand-over was touched by nobody */
-        if (!u->sandbox[0] && unit_state_info(u->state)->allocated &&
+        if (!s->ended && !u->sandbox[0] && unit_state_info(u->state)->allocated &&
             !(u->facts.flags & HWD_FACT_ARMED))
             unit_set_sandbox(u, s->id);
     }
@@ -372,7 +372,7 @@ list_is_new_enough(const struct node *n, const struct sandbox *s)
         if ((unit_state_info(u->state)->allocated || u->returned) && !pods_know(u))
             return false;
     }
-    return n->pods.number > s->list_after;
+    return n->pods.ok && n->pods.number > s->list_after;
 }
 
 /* Of a class that is guarded, or whose sandbox could not be recorded (then: refused). */

@@ -162,6 +162,8 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
             u->was_listed = false;
         }
     }
+    if (ev == EV_FOUND_HELD)
+        u->returned = false; /* its user has it still */
     if (!to->allocated) {
         memset(&u->owner, 0, sizeof(u->owner));
         u->sandbox[0] = '\0';

@@ -131,7 +131,7 @@ on_facts(void *ctx, const struct hwd_facts *f)
         log_info("device closed", "device", u->id, "pod", u->owner.pod);
         pods_refresh(n);
         /* A runtime tells of every sandbox that started: the VM of this one did not get so far. */
-        if (!u->sandbox[0] && guard_is_up(n))
+        if (!u->sandbox[0] && guard_is_up(n) && n->pods.ok && pods_know(u))
             unit_sandbox_gone(u);
     }
     if (strcmp(old.node, f->node) != 0 || old.flags != f->flags || old.reason != f->reason ||
@@ -217,6 +217,7 @@ on_up(void *ctx)
                  n->unit[i]->fail_class != ERR_CLASS_HW)
             (void)unit_event(n->unit[i], EV_RETRY, REASON_NONE, NULL); /* it may say yes now */
     promise_update(n);
+    sandboxes_attribute(n);
     if (!n->settled)
         pods_refresh(n); /* then every unit is classified and stepped */
     else

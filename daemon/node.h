@@ -259,6 +259,8 @@ bool promise_in_cdi(const struct unit *u);
 void sandboxes_attribute(struct node *n);
 /* Does a container of a running sandbox have the unit, by a synchronization? */
 bool sandboxes_hold(const struct unit *u);
+/* Is the unit's sandbox known, and running by NRI's account? */
+bool sandbox_runs(const struct unit *u);
 /* The unit's user is gone by NRI's account: release it as soon as nothing is under way. */
 void unit_sandbox_gone(struct unit *u);
 struct json_object *sandboxes_json(const struct node *n);

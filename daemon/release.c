@@ -153,7 +153,11 @@ is_released(const struct unit *u)
 
     if (u->claim || u->op_seq || u->absent < 2)
         return false;
-    if (u->was_listed || (u->state == UNIT_IN_USE && !held))
+    if (u->was_listed)
+        return true;
+    if (sandbox_runs(u))
+        return false; /* of an init container: the runtime tells when it is over */
+    if (u->state == UNIT_IN_USE && !held)
         return true;
     if (held)
         return false;
@@ -223,6 +227,7 @@ on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct e
     /* Not before the units are there to be found in the list. */
     if (!n->settled && hwclient_is_up(n->hw)) {
         units_settle(n);
+        sandboxes_attribute(n);
         log_debug("settled", "pod_resources", e ? e->msg : "answered");
     }
     for (size_t i = 0; i < n->n_units; i++)

@@ -147,6 +147,14 @@ sandboxes_attribute(struct node *n)
     }
 }
 
+bool
+sandbox_runs(const struct unit *u)
+{
+    const struct sandbox *s = u->sandbox[0] ? sandbox_find(u->node, u->sandbox) : NULL;
+
+    return s && !s->ended && guard_is_up(u->node);
+}
+
 void
 unit_sandbox_gone(struct unit *u)
 {
@@ -285,12 +293,28 @@ add_node(struct sandbox *s, const struct nri_device *d)
     s->n_nodes++;
 }
 
+/* What is put down to a sandbox that may have stopped goes to the one of its pod that runs. */
+static void
+forget_guesses(struct node *n)
+{
+    for (size_t i = 0; i < n->n_units; i++) {
+        struct unit *u = n->unit[i];
+        const struct sandbox *s = u->sandbox[0] ? sandbox_find(n, u->sandbox) : NULL;
+        const struct sandbox *owner = s && !s->certain ? owner_of(u) : NULL;
+
+        if (owner && owner != s && owner->certain)
+            u->sandbox[0] = '\0';
+    }
+}
+
 void
 sandboxes_synchronize(struct node *n, unsigned session, const struct nri_pod *pods, size_t n_pods,
                       const struct nri_container *containers, size_t n_containers)
 {
-    for (struct sandbox *s = n->sandboxes; s; s = s->next)
+    for (struct sandbox *s = n->sandboxes; s; s = s->next) {
         s->seen = s->session != session;
+        s->certain &= s->seen;
+    }
     for (size_t i = 0; i < n_pods; i++) {
         struct sandbox *s = sandbox_of(n, session, &pods[i]);
 
@@ -307,6 +331,7 @@ sandboxes_synchronize(struct node *n, unsigned session, const struct nri_pod *po
         for (size_t d = 0; s && d < containers[i].n_devices; d++)
             add_node(s, &containers[i].devices[d]);
     }
+    forget_guesses(n);
     sandboxes_attribute(n);
     for (struct sandbox *s = n->sandboxes, *next; s; s = next) {
         next = s->next;

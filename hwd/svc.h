@@ -65,6 +65,7 @@ struct unit {
     bool probe_proc_only;
     uint64_t last_open; /* ns */
     unsigned opens;     /* events of opening minus those of closing, since the hand-over */
+    bool let_go;        /* it came back to none */
 };
 
 /* The hold of one IOMMU group, shared by the units of a gang. */

@@ -129,7 +129,7 @@ opened(struct unit *u)
 {
     u->last_open = hwd_now();
     u->probe_backoff = 0;
-    if ((u->facts.flags & HWD_FACT_OPENED) && u->opens == 0)
+    if (u->let_go)
         u->facts.flags |= HWD_FACT_REOPENED;
     u->opens++;
     u->facts.use = HWD_USE_HELD;
@@ -150,8 +150,8 @@ watch_probe_close(struct unit *u)
 static void
 closed(struct unit *u)
 {
-    if (u->opens > 0)
-        u->opens--;
+    if (u->opens > 0 && --u->opens == 0)
+        u->let_go = true;
     if (u->facts.use == HWD_USE_HELD)
         watch_probe_close(u);
 }
@@ -166,6 +166,9 @@ watch_foreign_open(struct svc *s, int group)
 
         if (u->desc.facts.iommu_group != group || u->holding || !(u->facts.flags & HWD_FACT_BOUND))
             continue;
+        /* a close while we were looking was not counted: it may be the next user */
+        if (!held && (u->facts.flags & HWD_FACT_OPENED))
+            u->facts.flags |= HWD_FACT_REOPENED;
         if (u->facts.flags & HWD_FACT_HANDED_OVER)
             u->facts.flags |= HWD_FACT_OPENED;
         if (!held) {
@@ -328,6 +331,7 @@ watch_handover(struct unit *u)
     u->facts.flags &= ~(uint32_t)(HWD_FACT_OPENED | HWD_FACT_REOPENED);
     u->last_open = 0;
     u->opens = 0;
+    u->let_go = false;
     u->probe_backoff = 0;
     u->probe = sd_event_source_disable_unref(u->probe);
     return true;

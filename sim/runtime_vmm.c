@@ -139,11 +139,25 @@ on_late(sd_event_source *s, uint64_t usec, void *userdata)
 
 /* ---- start ---- */
 
+/* By its name: started as /proc/self/exe it would be shown as "exe" to whoever looks for holders.
+ */
+static const char *
+self_path(char *buf, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", buf, size - 1);
+
+    if (n <= 0)
+        return "/proc/self/exe";
+    buf[n] = '\0';
+    return buf;
+}
+
 static int
 run(struct rt_vmm *v, const struct rt_op *op, struct err *e)
 {
     const struct sim_runtime_options *o = &v->rt->opt;
-    const char *program = o->kata ? o->kata : "/proc/self/exe";
+    char self[4096];
+    const char *program = o->kata ? o->kata : self_path(self, sizeof(self));
     char pod[RT_NAME_MAX * 2];
     const char *argv[ARGS_MAX] = {"pgpu-sim",        "kata",           "--hold",
                                   "--pod-resources", o->pod_resources, "--root",

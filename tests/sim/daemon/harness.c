@@ -801,6 +801,9 @@ h_kill_children(struct harness *h, enum harness_program p)
 
 /* ---- the container runtime's stand-in ---- */
 
+static json_object *runtime_ask(struct harness *h, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+
 static json_object *
 runtime_ask(struct harness *h, const char *fmt, va_list ap)
 {

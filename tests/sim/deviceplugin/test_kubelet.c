@@ -248,7 +248,9 @@ pending_calls_at_the_end(void **state)
     dp_free(t->dp);
     t->dp = NULL;
     o = rig_wait(t, &a, 5);
-    assert_non_null(strstr(rig_text(o, "error"), "the device plugin is stopping"));
+    /* the end of the stream may overtake the answer */
+    assert_true(strstr(rig_text(o, "error"), "the device plugin is stopping") ||
+                strstr(rig_text(o, "error"), "connection is closing"));
     json_object_put(o);
     assert_int_equal(rig_sockets(t), 0);
     rig_ok(t, "wait %s healthy=0 capacity=1", GPU);
