@@ -249,11 +249,11 @@ sandbox_speaks(struct node *n, struct sandbox *s, bool starts)
     for (struct sandbox *o = n->sandboxes; o; o = o->next) {
         if (o == s || !is_of(o, s->ns, s->pod))
             continue;
-        if (!o->certain)
-            was_stopped(n, o);
-        else if (starts && strcmp(o->uid, s->uid) == 0 && !is_held_by(n, o))
+        bool former = starts && strcmp(o->uid, s->uid) == 0; /* its end was missed */
+
+        if (former && o->certain && !is_held_by(n, o))
             sandbox_stopped(n, o->id);
-        else if (starts && strcmp(o->uid, s->uid) == 0)
+        else if (former || !o->certain)
             was_stopped(n, o);
     }
     sandboxes_attribute(n);
