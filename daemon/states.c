@@ -33,9 +33,9 @@ static const char *const event_names[EV_COUNT] = {
 };
 
 static const struct unit_transition transitions[] = {
-    {UNIT_FOUND,       EV_PREPARE,      UNIT_ARMING,      "policy eager, or an Allocate asks for it"},
+    {UNIT_FOUND,       EV_PREPARE,      UNIT_ARMING,      "policy eager, or an Allocate asks for it, or a pod has it since before a reboot"},
     {UNIT_FOUND,       EV_UNFIT,        UNIT_QUARANTINED, "facts name a condition (group, driver, cdev)"},
-    {UNIT_FOUND,       EV_FOUND_HANDED, UNIT_ALLOCATED,   "at start: listed by PodResources, or journalled in this boot"},
+    {UNIT_FOUND,       EV_FOUND_HANDED, UNIT_ALLOCATED,   "at start: handed out in this boot (journal, or the service knows)"},
     {UNIT_FOUND,       EV_FOUND_HELD,   UNIT_IN_USE,      "at start: handed out and open"},
     {UNIT_FOUND,       EV_OP_FAILED,    UNIT_QUARANTINED, "an Allocate could not use it"},
     {UNIT_FOUND,       EV_OP_STUCK,     UNIT_STUCK,       "the facts say so at start"},
@@ -49,7 +49,7 @@ static const struct unit_transition transitions[] = {
     {UNIT_ARMING,      EV_GONE,         UNIT_GONE,        "PCI remove"},
     {UNIT_READY,       EV_OP_OK_HANDED, UNIT_ALLOCATED,   "Allocate: HANDOVER verified it and let go"},
     {UNIT_READY,       EV_OP_OK_HELD,   UNIT_READY,       "periodic check"},
-    {UNIT_READY,       EV_FOUND_HANDED, UNIT_ALLOCATED,   "scrubbed after its sandbox ended, and its pod is still listed: it makes another one"},
+    {UNIT_READY,       EV_FOUND_HANDED, UNIT_ALLOCATED,   "its pod is listed: its sandbox ended and it makes another one, or the node was rebooted"},
     {UNIT_READY,       EV_OP_FAILED,    UNIT_QUARANTINED, "hand-over or periodic check found it not as verified"},
     {UNIT_READY,       EV_OP_STUCK,     UNIT_STUCK,       "Allocate: the kernel did not come back"},
     {UNIT_READY,       EV_TAKE_BACK,    UNIT_RELEASING,   "handed over for an Allocate that had ended"},

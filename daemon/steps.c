@@ -22,10 +22,12 @@ static void
 classify(struct unit *u)
 {
     bool held = u->facts.use == HWD_USE_HELD;
-    bool handed = u->listed || u->journal_allocated || (u->facts.flags & HWD_FACT_HANDED_OVER) != 0;
+    bool armed = (u->facts.flags & HWD_FACT_ARMED) != 0;
+    bool handed = u->journal_allocated || (u->facts.flags & HWD_FACT_HANDED_OVER) ||
+                  (u->listed && (held || armed));
 
     u->classified = true;
-    if (handed && (u->facts.flags & HWD_FACT_ARMED) && !u->listed)
+    if (handed && armed && !u->listed)
         handed = false; /* held by the service: nobody can have opened it since it was verified */
     if (handed) {
         (void)unit_event(u, held ? EV_FOUND_HELD : EV_FOUND_HANDED, REASON_NONE, NULL);
@@ -33,8 +35,12 @@ classify(struct unit *u)
     } else if (held) {
         u->unfit = true;
         (void)unit_event(u, EV_UNFIT, REASON_IN_USE, "open, but not handed out by us");
-    } else
+    } else {
+        /* Allocated, and not handed out in this boot: the kubelet keeps allocations over a reboot
+         * and does not ask again. Prepared first, then let go of for its pod. */
+        u->returned = u->listed;
         promise_update(u->node); /* with `prepare: allocate` it may become Healthy now */
+    }
 }
 
 void
@@ -269,7 +275,7 @@ step_found(struct unit *u)
         return;
     }
     if (u->node->conf->prepare == PREPARE_EAGER || u->node->conf->manage == MANAGE_VERIFY ||
-        u->alloc) {
+        u->alloc || u->returned) {
         if (unit_event(u, EV_PREPARE, REASON_NONE, NULL))
             unit_step(u);
     }
