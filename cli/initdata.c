@@ -53,6 +53,7 @@ struct source {
 struct opts {
     const struct initdata_tee *tee; /* NULL: all */
     const char *format;             /* "hex", "base64" or NULL */
+    const char *key;                /* of [data], for show; NULL: all */
     bool json;
 };
 
@@ -418,7 +419,7 @@ show_key(const struct initdata *i, const char *key)
 
 /* Shows what can be read, in order or not; the exit status says which. */
 static int
-run_show(const struct source *s, const char *key, const struct opts *o)
+run_show(const struct source *s, const struct opts *o)
 {
     struct initdata_report r;
     struct err e = ERR_INIT;
@@ -430,8 +431,8 @@ run_show(const struct source *s, const char *key, const struct opts *o)
     for (size_t k = 0; k < r.n; k++)
         if (r.v[k].error)
             (void)fprintf(stderr, "pgpuctl: initdata: %s: %s\n", s->name, r.v[k].what);
-    if (r.initdata && key)
-        status |= show_key(r.initdata, key);
+    if (r.initdata && o->key)
+        status |= show_key(r.initdata, o->key);
     else if (r.initdata && o->json)
         show_json(r.initdata);
     else if (r.initdata)
@@ -481,35 +482,51 @@ take_options(int argc, char **argv, struct opts *o)
     return -1;
 }
 
+static const struct verb {
+    const char *name;
+    int words; /* at most, with the verb */
+    int (*run)(const struct source *s, const struct opts *o);
+} verbs[] = {
+    {"digest", 2, run_digest},
+    {"check", 2, run_check},
+    {"encode", 2, run_encode},
+    {"show", 3, run_show},
+};
+
+static const struct verb *
+find_verb(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
 int
 cli_initdata(const struct cli *c, int argc, char **argv)
 {
     struct opts o = {.json = c->json};
     _cleanup_(source_fini) struct source s = {0};
     struct err e = ERR_INIT;
-    const char *verb;
+    const struct verb *verb;
     int n, status = take_options(argc, argv, &o);
 
     if (status >= 0)
         return status;
     n = argc - optind;
+    if (n < 1)
+        return wrong("a verb is missing", "");
+    verb = find_verb(argv[optind]);
+    if (!verb)
+        return wrong("no such verb: ", argv[optind]);
     if (n < 2)
-        return wrong(n < 1 ? "a verb is missing" : "a source is missing", "");
-    verb = argv[optind];
-    if (strcmp(verb, "digest") != 0 && (o.tee || o.format))
-        return wrong("--tee and --format are digest's", "");
-    if (n > (strcmp(verb, "show") == 0 ? 3 : 2))
+        return wrong("a source is missing", "");
+    if (n > verb->words)
         return wrong("too many arguments", "");
-    if (strcmp(verb, "digest") != 0 && strcmp(verb, "check") != 0 && strcmp(verb, "encode") != 0 &&
-        strcmp(verb, "show") != 0)
-        return wrong("no such verb: ", verb);
+    if (verb->run != run_digest && (o.tee || o.format))
+        return wrong("--tee and --format are digest's", "");
+    o.key = n == 3 ? argv[optind + 2] : NULL;
     if (load(argv[optind + 1], &s, &e) < 0)
         return fail(e.msg);
-    if (strcmp(verb, "digest") == 0)
-        return run_digest(&s, &o);
-    if (strcmp(verb, "check") == 0)
-        return run_check(&s, &o);
-    if (strcmp(verb, "encode") == 0)
-        return run_encode(&s, &o);
-    return run_show(&s, n == 3 ? argv[optind + 2] : NULL, &o);
+    return verb->run(&s, &o);
 }

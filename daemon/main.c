@@ -7,9 +7,9 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "daemon/confine.h"
 #include "daemon/control.h"
 #include "daemon/node.h"
-#include "daemon/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -184,7 +184,7 @@ run(const struct options *o, const struct config *conf, struct err *e)
         if (r < 0)
             return r;
     }
-    sandbox_enter(conf);
+    confine_enter(conf);
     r = sd_event_default(&loop);
     if (r < 0 || (r = sd_event_add_signal(loop, NULL, SIGTERM, NULL, NULL)) < 0 ||
         (r = sd_event_add_signal(loop, NULL, SIGINT, NULL, NULL)) < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/sandbox.h"
+#include "daemon/confine.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"
@@ -97,7 +97,7 @@ enter_landlock(const struct config *c)
 }
 
 void
-sandbox_enter(const struct config *c)
+confine_enter(const struct config *c)
 {
     drop_capabilities();
     enter_landlock(c);

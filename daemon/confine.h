@@ -6,13 +6,13 @@
  * per thread and inherited. A private mount namespace (container, systemd unit) does the same and
  * more; this is the belt to those braces.
  */
-#ifndef PGPU_DAEMON_SANDBOX_H
-#define PGPU_DAEMON_SANDBOX_H
+#ifndef PGPU_DAEMON_CONFINE_H
+#define PGPU_DAEMON_CONFINE_H
 
 #include "daemon/config.h"
 
 /* Does what the kernel lets it do and logs, loudly, what it could not: it never fails, because a
  * node without Landlock still needs its GPUs. */
-void sandbox_enter(const struct config *c);
+void confine_enter(const struct config *c);
 
 #endif
