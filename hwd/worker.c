@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define WIRE_MAGIC 0x4b525750u /* "PWRK" */
-#define READY_WAIT_MS 1000
+#define READY_WAIT_MS 5000
 #define REAP_TRIES 100
 #define REAP_PAUSE_NS 5000000
 

@@ -39,7 +39,7 @@ struct hwd_event {
 };
 
 /* Starts it. `stop_fd`s of the starter need no care: the child closes everything it was not given.
- * Waits (at most 1 s) until the child has done so, because a copied hold would outlive its release;
+ * Waits (at most 5 s) until the child has done so, because a copied hold would outlive its release;
  * a child that does not is killed and the start fails with RETRY. */
 int hwd_worker_start(const struct hwd_job *job, struct hwd_worker **ret, struct err *e);
 
