@@ -30,6 +30,21 @@ pgpu_packages_all() {
     echo clang "$rt" "$format" clang-tidy valgrind git
 }
 
+# The container runtimes of the tier peers. Go comes from elsewhere: no release has one that is new enough.
+pgpu_packages_peers() {
+    echo runc
+}
+
+# The tier vm fetches QEMU and kernels itself, unpacks them and installs nothing; these it needs for that.
+pgpu_packages_vm() {
+    echo cpio xz-utils kmod
+}
+
+# To build the kernel of the tier iommufd.
+pgpu_packages_kernel() {
+    echo make bc bison flex libelf-dev libssl-dev rsync
+}
+
 pgpu_os() {
     (
         # shellcheck disable=SC1091
