@@ -9,7 +9,7 @@
  *   lint_rules.c   versions, names, edits
  *   lint_bites.c   what is accepted and hurts a pod later
  *
- * The rules were read in, and for the Go library compared with, these versions:
+ * The rules were read in, and compared with, these versions (tests/peers):
  *   Kata's Go shim: github.com/container-orchestrated-devices/container-device-interface v0.6.0
  *   Kata's runtime-rs: container-device-interface-rs 1.1.1
  *   containerd: tags.cncf.io/container-device-interface v1.1.1

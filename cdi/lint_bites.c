@@ -36,6 +36,19 @@ is_vfio_device(const char *path)
     return starts_with(path, "/dev/vfio/") && !is_shared_node(path);
 }
 
+/* What runtime-rs can make something of: it goes by the path alone (hypervisor:
+ * vfio_device/core.rs, discover_vfio_group_device), and whatever is no cdev has to end in a group's
+ * number. */
+static bool
+is_cdev_or_group(const char *path)
+{
+    const char *last = strrchr(path, '/');
+
+    if (starts_with(path, "/dev/vfio/devices/"))
+        return true;
+    return last && last[1] && last[1 + strspn(last + 1, "0123456789")] == '\0';
+}
+
 static size_t
 count_vfio(const struct lint_ctx *c, const yaml_node_t *edits)
 {
@@ -81,11 +94,12 @@ vfio_shape(struct lint_ctx *c, const yaml_node_t *edits)
     for (size_t i = 0; i < lint_count(nodes); i++) {
         const char *path = host_path(c, lint_item(c, nodes, i));
 
-        if (c->who == CDI_KATA_RS && is_shared_node(path))
-            lint_say(c, CDI_WARN, "list only the device's own node",
-                     "%s beside the device's own node: runtime-rs takes it for a VFIO group and "
-                     "fails the sandbox",
-                     path);
+        if (c->who == CDI_KATA_RS && !is_cdev_or_group(path))
+            lint_say(
+                c, CDI_WARN, "list only the device's own node",
+                "%.80s is no VFIO device: runtime-rs takes every node for a VFIO group or cdev "
+                "and fails the sandbox",
+                path);
     }
     if (count_vfio(c, edits) > 1)
         lint_say(c, CDI_WARN, "list one node: /dev/vfio/devices/vfioN",

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A reading of Rego by its tokens: enough to tell rules, data and strings apart, and no more.
+ * What a policy has as data and by default, in one pass; its rules are kept for policy_rules.c.
  */
 #include "nri/policy.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "nri/base64.h"
+#include "nri/policy_rules.h"
+#include "nri/rego.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,111 +15,6 @@
 
 /* Kubernetes: all annotations of an object together (apimachinery, TotalAnnotationSizeLimitB). */
 #define ANNOTATION_MAX (256u * 1024)
-
-enum token_kind { TOKEN_END, TOKEN_BAD, TOKEN_NAME, TOKEN_STRING, TOKEN_SIGN };
-
-struct token {
-    enum token_kind kind;
-    const char *p; /* of a string: between its quotes */
-    size_t len;
-    bool escapes; /* a string with a backslash: never compared */
-};
-
-struct scan {
-    const char *p, *end;
-};
-
-static bool
-name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-static void
-skip_space(struct scan *s)
-{
-    while (s->p < s->end) {
-        if (*s->p == '#')
-            while (s->p < s->end && *s->p != '\n')
-                s->p++;
-        else if (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')
-            s->p++;
-        else
-            return;
-    }
-}
-
-/* "..." with JSON's escapes on one line, or `...` as it is. */
-static struct token
-scan_string(struct scan *s)
-{
-    char quote = *s->p++;
-    struct token t = {.kind = TOKEN_STRING, .p = s->p};
-
-    for (; s->p < s->end && *s->p != quote; s->p++) {
-        if (quote == '`')
-            continue;
-        if (*s->p == '\n')
-            return (struct token){.kind = TOKEN_BAD};
-        if (*s->p == '\\') {
-            t.escapes = true;
-            s->p++;
-            if (s->p == s->end)
-                break;
-        }
-    }
-    if (s->p == s->end)
-        return (struct token){.kind = TOKEN_BAD};
-    t.len = (size_t)(s->p - t.p);
-    s->p++;
-    return t;
-}
-
-static struct token
-next(struct scan *s)
-{
-    struct token t = {.kind = TOKEN_END};
-
-    skip_space(s);
-    if (s->p == s->end)
-        return t;
-    if (*s->p == '"' || *s->p == '`')
-        return scan_string(s);
-    t.p = s->p;
-    t.kind = name_char(*s->p) ? TOKEN_NAME : TOKEN_SIGN;
-    do
-        s->p++;
-    while (t.kind == TOKEN_NAME && s->p < s->end && name_char(*s->p));
-    t.len = (size_t)(s->p - t.p);
-    return t;
-}
-
-static bool
-is(const struct token *t, enum token_kind kind, const char *text)
-{
-    return t->kind == kind && !t->escapes && t->len == strlen(text) &&
-           memcmp(t->p, text, t->len) == 0;
-}
-
-static bool
-take(struct scan *s, enum token_kind kind, const char *text)
-{
-    struct scan ahead = *s;
-    struct token t = next(&ahead);
-
-    if (!is(&t, kind, text))
-        return false;
-    *s = ahead;
-    return true;
-}
-
-/* ":=" or "=". */
-static bool
-take_assign(struct scan *s)
-{
-    (void)take(s, TOKEN_SIGN, ":");
-    return take(s, TOKEN_SIGN, "=") && !take(s, TOKEN_SIGN, "=");
-}
 
 /* Says of one rule name whether it is true by default and nothing else is said about it. */
 struct default_rule {
@@ -128,36 +25,36 @@ struct default_rule {
 
 struct reading {
     struct default_rule create, failing;
-    bool package;    /* agent_policy: what the agent asks (data.agent_policy.<request>) */
-    bool knows_keys; /* genpolicy's rule about annotation keys is there */
-    size_t data;     /* definitions of policy_data */
-    size_t oci;      /* containers in it */
+    bool package;           /* agent_policy: what the agent asks (data.agent_policy.<request>) */
+    struct rego_list rules; /* all but the data */
+    size_t data;            /* definitions of policy_data */
+    size_t oci;             /* containers in it */
     size_t annotations, sandboxes;
     size_t with_key; /* of the annotations that are no sandbox's */
 };
 
 /* One annotations object; the "{" is taken. False: the text ends in it. */
 static bool
-read_annotations(struct scan *s, const char *key, struct reading *r)
+read_annotations(struct rego_scan *s, const char *key, struct reading *r)
 {
     bool has_key = false, sandbox = false;
     unsigned depth = 1;
 
     while (depth > 0) {
-        struct token t = next(s);
+        struct rego_token t = rego_next(s);
         bool is_key;
 
-        if (t.kind == TOKEN_END || t.kind == TOKEN_BAD)
+        if (t.kind == REGO_END || t.kind == REGO_BAD)
             return false;
-        if (t.kind == TOKEN_SIGN && (*t.p == '{' || *t.p == '['))
+        if (t.kind == REGO_SIGN && (*t.p == '{' || *t.p == '['))
             depth++;
-        else if (t.kind == TOKEN_SIGN && (*t.p == '}' || *t.p == ']'))
+        else if (t.kind == REGO_SIGN && (*t.p == '}' || *t.p == ']'))
             depth--;
-        is_key = depth == 1 && t.kind == TOKEN_STRING && take(s, TOKEN_SIGN, ":");
-        if (is_key && is(&t, TOKEN_STRING, key))
+        is_key = depth == 1 && t.kind == REGO_STRING && rego_take(s, REGO_SIGN, ":");
+        if (is_key && rego_is(&t, REGO_STRING, key))
             has_key = true;
-        if (is_key && is(&t, TOKEN_STRING, "io.kubernetes.cri.container-type"))
-            sandbox = take(s, TOKEN_STRING, "sandbox");
+        if (is_key && rego_is(&t, REGO_STRING, "io.kubernetes.cri.container-type"))
+            sandbox = rego_take(s, REGO_STRING, "sandbox");
     }
     r->annotations++;
     r->sandboxes += sandbox;
@@ -167,28 +64,29 @@ read_annotations(struct scan *s, const char *key, struct reading *r)
 
 /* policy_data := {...}; the "{" is taken. */
 static bool
-read_data(struct scan *s, const char *key, struct reading *r)
+read_data(struct rego_scan *s, const char *key, struct reading *r)
 {
     unsigned depth = 1;
 
     r->data++;
     while (depth > 0) {
-        struct token t = next(s);
+        struct rego_token t = rego_next(s);
 
-        if (t.kind == TOKEN_END || t.kind == TOKEN_BAD)
+        if (t.kind == REGO_END || t.kind == REGO_BAD)
             return false;
-        if (t.kind == TOKEN_SIGN && (*t.p == '{' || *t.p == '['))
+        if (t.kind == REGO_SIGN && (*t.p == '{' || *t.p == '['))
             depth++;
-        else if (t.kind == TOKEN_SIGN && (*t.p == '}' || *t.p == ']'))
+        else if (t.kind == REGO_SIGN && (*t.p == '}' || *t.p == ']'))
             depth--;
-        else if (t.kind == TOKEN_STRING && take(s, TOKEN_SIGN, ":")) {
+        else if (t.kind == REGO_STRING && rego_take(s, REGO_SIGN, ":")) {
             /* "OCI": {"Annotations": {...}}, in older releases in lower case */
-            struct scan ahead = *s;
+            struct rego_scan ahead = *s;
 
-            if (!take(&ahead, TOKEN_SIGN, "{"))
+            if (!rego_take(&ahead, REGO_SIGN, "{"))
                 continue;
-            r->oci += is(&t, TOKEN_STRING, "OCI") || is(&t, TOKEN_STRING, "oci");
-            if (!is(&t, TOKEN_STRING, "Annotations") && !is(&t, TOKEN_STRING, "annotations"))
+            r->oci += rego_is(&t, REGO_STRING, "OCI") || rego_is(&t, REGO_STRING, "oci");
+            if (!rego_is(&t, REGO_STRING, "Annotations") &&
+                !rego_is(&t, REGO_STRING, "annotations"))
                 continue;
             *s = ahead;
             if (!read_annotations(s, key, r))
@@ -200,38 +98,72 @@ read_data(struct scan *s, const char *key, struct reading *r)
 
 /* A name that stands for a default rule; `by_default` says that the word before was "default". */
 static void
-read_default(struct scan *s, const struct token *t, bool by_default, struct default_rule *d)
+read_default(struct rego_scan *s, const struct rego_token *t, bool by_default,
+             struct default_rule *d)
 {
-    struct scan ahead = *s;
+    struct rego_scan ahead = *s;
 
-    if (!is(t, TOKEN_NAME, d->name))
+    if (!rego_is(t, REGO_NAME, d->name))
         return;
     d->seen++;
-    if (by_default && take_assign(&ahead) && take(&ahead, TOKEN_NAME, "true"))
+    if (by_default && rego_take_assign(&ahead) && rego_take(&ahead, REGO_NAME, "true"))
         d->is_true = true;
+}
+
+static bool
+is_call(const struct rego_token *t, const char *name, const struct rego_scan *s)
+{
+    struct rego_scan ahead = *s;
+
+    return rego_is(t, REGO_NAME, name) && rego_take(&ahead, REGO_SIGN, "(");
+}
+
+/* From "(" to behind its ")". False: the text ends in it. */
+static bool
+skip_call(struct rego_scan *s)
+{
+    unsigned depth = 0;
+
+    do {
+        struct rego_token t = rego_next(s);
+
+        if (t.kind == REGO_END || t.kind == REGO_BAD)
+            return false;
+        depth += rego_is(&t, REGO_SIGN, "(");
+        depth -= rego_is(&t, REGO_SIGN, ")");
+    } while (depth > 0);
+    return true;
 }
 
 /* False: no policy that could be read to its end. */
 static bool
-read_policy(struct scan *s, const char *key, struct reading *r)
+read_policy(struct rego_scan *s, const char *key, struct reading *r)
 {
     bool by_default = false;
 
-    r->package = take(s, TOKEN_NAME, "package") && take(s, TOKEN_NAME, "agent_policy") &&
-                 !take(s, TOKEN_SIGN, ".") && !take(s, TOKEN_SIGN, "[");
+    r->package = rego_take(s, REGO_NAME, "package") && rego_take(s, REGO_NAME, "agent_policy") &&
+                 !rego_take(s, REGO_SIGN, ".") && !rego_take(s, REGO_SIGN, "[");
     for (;;) {
-        struct token t = next(s);
+        struct rego_token t = rego_next(s);
 
-        if (t.kind == TOKEN_END)
+        if (t.kind == REGO_END)
             return true;
-        if (t.kind == TOKEN_BAD)
+        if (t.kind == REGO_BAD)
+            return false;
+        if (is_call(&t, "print", s)) {
+            if (!skip_call(s))
+                return false;
+            continue;
+        }
+        if (rego_is(&t, REGO_SIGN, ";"))
+            continue;
+        if (!rego_list_add(&r->rules, &t))
             return false;
         read_default(s, &t, by_default, &r->create);
         read_default(s, &t, by_default, &r->failing);
-        r->knows_keys = r->knows_keys || is(&t, TOKEN_NAME, "allow_anno_key");
-        by_default = is(&t, TOKEN_NAME, "default");
-        if (is(&t, TOKEN_NAME, "policy_data") && take_assign(s) &&
-            (!take(s, TOKEN_SIGN, "{") || !read_data(s, key, r)))
+        by_default = rego_is(&t, REGO_NAME, "default");
+        if (rego_is(&t, REGO_NAME, "policy_data") && rego_take_assign(s) &&
+            (!rego_take(s, REGO_SIGN, "{") || !read_data(s, key, r)))
             return false;
     }
 }
@@ -242,19 +174,27 @@ always(const struct default_rule *d)
     return d->is_true && d->seen == 1;
 }
 
+static bool
+allows(const struct reading *r, const char *key)
+{
+    if (!r->package)
+        return false;
+    if (always(&r->create) || always(&r->failing))
+        return true;
+    return r->data == 1 && r->annotations == r->oci && r->annotations > r->sandboxes &&
+           r->with_key == r->annotations - r->sandboxes && policy_rules_know_keys(&r->rules, key);
+}
+
 bool
 policy_allows_annotation(const char *rego, size_t len, const char *key)
 {
-    struct scan s = {.p = rego, .end = rego + len};
+    struct rego_scan s = {.p = rego, .end = rego + len};
     struct reading r = {.create.name = "CreateContainerRequest",
                         .failing.name = "AllowRequestsFailingPolicy"};
+    bool yes = read_policy(&s, key, &r) && allows(&r, key);
 
-    if (!read_policy(&s, key, &r) || !r.package)
-        return false;
-    if (always(&r.create) || always(&r.failing))
-        return true;
-    return r.knows_keys && r.data == 1 && r.annotations == r.oci && r.annotations > r.sandboxes &&
-           r.with_key == r.annotations - r.sandboxes;
+    rego_list_fini(&r.rules);
+    return yes;
 }
 
 int

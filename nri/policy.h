@@ -19,10 +19,11 @@
  * that it knows? Conservative: true only where that is certain, that is
  *   - the policy allows every CreateContainerRequest by default and has no rule about it, or lets
  *     requests that fail it through (`default AllowRequestsFailingPolicy := true`);
- *   - or it is one that genpolicy made (kata: src/tools/genpolicy/rules.rego), and the data of
- *     every container but the sandbox's has this key among its annotations (that rule compares
- *     keys, not values).
- * Comments, strings and prints of the policy do not count. Linear in `len`. */
+ *   - or it judges annotations as genpolicy's do (kata: src/tools/genpolicy/rules.rego, of 2023 to
+ *     2026), the data of every container but the sandbox's has this key among its annotations
+ * (these rules compare keys, not values), and nothing else in it can notice one annotation more.
+ * Rules are known by what they do, not by their names. Comments, strings and prints of the policy
+ * do not count. Time is about linear in `len`. */
 bool policy_allows_annotation(const char *rego, size_t len, const char *key);
 
 /* Decodes the value of POLICY_ANNOTATION as the Go shim does: standard base64, line breaks in it

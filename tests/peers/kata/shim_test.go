@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if text == probe {
-		if err := able(); err != nil {
+		if err := kit.AbleToEnter(); err != nil {
 			fmt.Println(err)
 		}
 		return
@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 	var f Found
 	err := json.Unmarshal([]byte(text), &s)
 	if err == nil {
-		err = s.enter()
+		err = kit.EnterNode(s.Node)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -83,20 +83,6 @@ var cannot = sync.OnceValue(func() string {
 	}
 	return strings.TrimSpace(string(out))
 })
-
-// able tries what a shim's process has to do, on nothing of importance.
-func able() error {
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("private mounts: %w", err)
-	}
-	if err := syscall.Mount("tmpfs", "/dev", "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("mount: %w", err)
-	}
-	if err := syscall.Mknod("/dev/null", syscall.S_IFCHR|0o600, 1<<8|3); err != nil {
-		return fmt.Errorf("mknod: %w", err)
-	}
-	return nil
-}
 
 // child is this program as a shim.
 func child(ctx context.Context, text string) *exec.Cmd {
@@ -124,84 +110,6 @@ func Shim(t testing.TB, s Sandbox) Found {
 	var f Found
 	must(t, json.Unmarshal(out, &f))
 	return f
-}
-
-// enter puts the simulated node's directories where a shim looks; nothing of it is seen outside.
-func (s *Sandbox) enter() error {
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("private mounts: %w", err)
-	}
-	run, err := filepath.EvalSymlinks("/var/run")
-	if err != nil {
-		return err
-	}
-	fresh := []string{run, "/sys", "/dev"}
-	if _, err := os.Stat("/etc/cdi"); err == nil {
-		fresh = append(fresh, "/etc/cdi")
-	}
-	for _, at := range fresh {
-		if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "mode=755"); err != nil {
-			return fmt.Errorf("mount %s: %w", at, err)
-		}
-	}
-	if err := bind(filepath.Join(s.Node, "cdi"), filepath.Join(run, "cdi")); err != nil {
-		return err
-	}
-	for _, part := range []string{"bus", "class", "devices", "kernel"} {
-		if err := bind(filepath.Join(s.Node, "root/sys", part), filepath.Join("/sys", part)); err != nil {
-			return err
-		}
-	}
-	return numbers()
-}
-
-func bind(from, at string) error {
-	if err := os.MkdirAll(at, 0o755); err != nil {
-		return err
-	}
-	if err := syscall.Mount(from, at, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
-		return fmt.Errorf("mount %s at %s: %w", from, at, err)
-	}
-	return nil
-}
-
-// numbers makes what the simulated node, being a file system of its own, does not have: device nodes
-// that are character devices, and /sys/dev/char. Both are made as the kernel does, of the classes'
-// attribute "dev"; nobody opens the nodes here.
-func numbers() error {
-	for _, d := range []string{"/sys/dev/char", "/dev/vfio/devices"} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
-	}
-	for class, dir := range map[string]string{"vfio": "/dev/vfio", "vfio-dev": "/dev/vfio/devices"} {
-		at := filepath.Join("/sys/class", class)
-		entries, err := os.ReadDir(at)
-		if err != nil && !os.IsNotExist(err) {
-			return err
-		}
-		for _, e := range entries {
-			var major, minor int
-			text, err := os.ReadFile(filepath.Join(at, e.Name(), "dev"))
-			if err != nil {
-				continue // it has gone since
-			}
-			if _, err := fmt.Sscanf(string(text), "%d:%d", &major, &minor); err != nil {
-				return fmt.Errorf("%s/%s/dev: %q", at, e.Name(), text)
-			}
-			target, err := os.Readlink(filepath.Join(at, e.Name()))
-			if err != nil {
-				continue
-			}
-			if err := os.Symlink(target, fmt.Sprintf("/sys/dev/char/%d:%d", major, minor)); err != nil {
-				return err
-			}
-			if err := syscall.Mknod(filepath.Join(dir, e.Name()), syscall.S_IFCHR|0o600, major<<8|minor); err != nil {
-				return fmt.Errorf("mknod %s: %w", e.Name(), err)
-			}
-		}
-	}
-	return nil
 }
 
 // plug is cold plug, in Kata's order.

@@ -83,9 +83,11 @@ type Policy struct {
 }
 
 // compile reads the policy in the version of the language that the agent's engine takes by default.
-func compile(text string) (*Policy, error) {
+func compile(text string) (*Policy, error) { return compileAs(text, ast.RegoV0) }
+
+func compileAs(text string, version ast.RegoVersion) (*Policy, error) {
 	q, err := rego.New(rego.Query("x = data.agent_policy"), rego.Module("policy.rego", text),
-		rego.SetRegoVersion(ast.RegoV0)).PrepareForEval(context.Background())
+		rego.SetRegoVersion(version)).PrepareForEval(context.Background())
 	return &Policy{text, q}, err
 }
 

@@ -129,8 +129,37 @@ func initdata(t testing.TB, policy string) string {
 	return base64.StdEncoding.EncodeToString(zipped.Bytes())
 }
 
-// A pod with a policy gets those of our annotations that the policy lets through, and no other; and
-// with what it got the agent takes the container.
+// container is one as the runtime creates it, after all plugins.
+type container struct {
+	Annotations map[string]string
+	Devices     []struct{ Path string }
+	Env         []struct{ Key, Value string }
+	Mounts      []struct{ Key string }
+	Hooks       []string
+}
+
+// guest is what the agent is asked for a container: Kata leaves no annotation of CDI's from outside in
+// it, and writes its own for each GPU; a device is in it where it is plugged by this request.
+func (c *container) guest(annotations map[string]string, plugged bool) Request {
+	r := asKata()
+	delete(r.Annotations, "cdi.k8s.io/vfio3")
+	r.Devices = nil
+	maps.Copy(r.Annotations, annotations)
+	for i, d := range c.Devices {
+		name := filepath.Base(d.Path)
+		r.Annotations["cdi.k8s.io/"+name] = fmt.Sprintf("nvidia.com/gpu=%d", i)
+		if plugged {
+			r.Devices = append(r.Devices, name)
+		}
+	}
+	for _, v := range c.Env {
+		r.Env = append(r.Env, v.Key+"="+v.Value)
+	}
+	return r
+}
+
+// A pod with a policy gets those of our annotations that the policy lets through, and no other; the agent
+// takes the container with what it got, as it would have without us.
 func TestAPodGetsTheAnnotationsThatItsPolicyAllows(t *testing.T) {
 	n := kit.StartNode(t, kit.Options{
 		SimKubelet: true,
@@ -149,6 +178,10 @@ func TestAPodGetsTheAnnotationsThatItsPolicyAllows(t *testing.T) {
 		{"known", generated(byKey, pause(), workload(ours...)), false},
 		{"two known", generated(byKey, pause(), workload(ours[0], ours[1])), true},
 		{"unknown by patterns", generated(byPattern, pause(), workload()), false},
+		{"known by patterns", generated(byPattern, pause(), workload(ours...)), false},
+		{"three known by patterns", generated(byPattern, pause(), workload(ours[1], ours[4], ours[6])), true},
+		{"known, and values compared", edited(generated(byPattern, pause(), workload(ours...)), "known == key",
+			"known == key\n\twant.OCI.Annotations[known] == input.OCI.Annotations[known]"), false},
 	} {
 		for way, annotation := range map[string]string{
 			"annotation": policyKey + "=" + base64.StdEncoding.EncodeToString([]byte(c.policy)),
@@ -160,12 +193,7 @@ func TestAPodGetsTheAnnotationsThatItsPolicyAllows(t *testing.T) {
 				pod := fmt.Sprintf("%s-%d", way, i)
 				n.Admit("default", pod, "main", 1)
 				r.patiently(nil, "run-pod default %s %s annotation=%s", pod, handler, annotation)
-				var answer struct {
-					Container struct {
-						Annotations map[string]string
-						Devices     []struct{ Path string }
-					}
-				}
+				var answer struct{ Container container }
 				r.patiently(&answer, "create-container default/%s main", pod)
 				added := map[string]string{}
 				for key, value := range answer.Container.Annotations {
@@ -190,18 +218,25 @@ func TestAPodGetsTheAnnotationsThatItsPolicyAllows(t *testing.T) {
 				if c.some != (len(want) > 0 && len(want) < len(possible)) {
 					t.Errorf("the policy allows %v", want)
 				}
-				q := asKata()
-				maps.Copy(q.Annotations, added)
-				if !p.allows(t, q) {
-					t.Errorf("the agent refuses the container with %v", have)
+				for _, plugged := range []bool{true, false} {
+					if !p.allows(t, answer.Container.guest(nil, plugged)) {
+						t.Errorf("the agent refuses the container without ours, GPU plugged by it: %v", plugged)
+					}
+					if !p.allows(t, answer.Container.guest(added, plugged)) {
+						t.Errorf("the agent refuses the container with %v, GPU plugged by it: %v", have, plugged)
+					}
+				}
+				everything := answer.Container.guest(nil, true).with(possible...)
+				if all := len(want) == len(possible); p.allows(t, everything) != all {
+					t.Errorf("the agent takes the container with all of ours: %v", !all)
 				}
 				for key := range answer.Container.Annotations {
 					if strings.HasPrefix(key, "cdi.k8s.io/") {
 						t.Errorf("%s is among the annotations", key)
 					}
 				}
-				if len(answer.Container.Devices) != 1 {
-					t.Errorf("devices: %v", answer.Container.Devices)
+				if c := answer.Container; len(c.Devices) != 1 || len(c.Env)+len(c.Mounts)+len(c.Hooks) != 0 {
+					t.Errorf("%+v", c)
 				}
 				must(t, r.ask(nil, "stop-pod default/%s", pod))
 				must(t, r.ask(nil, "remove-pod default/%s", pod))

@@ -40,8 +40,8 @@ func random(r *rand.Rand) string {
 				containers = append(containers, workload(keys()...))
 			}
 		}
-		body := generated(byKey, containers...)
-		switch r.IntN(8) {
+		body := generated(pick(byKey, byPattern), containers...)
+		switch r.IntN(14) {
 		case 0:
 			body = strings.Replace(body, "default CreateContainerRequest := false", "default CreateContainerRequest := "+boolean(), 1)
 		case 1:
@@ -52,6 +52,20 @@ func random(r *rand.Rand) string {
 			body = strings.Replace(body, `"nvidia.com`, `"nvidia\u002ecom`, 1)
 		case 4:
 			body = strings.Replace(body, "policy_data := ", "policy_data = ", 1)
+		case 5:
+			body = strings.Replace(body, "known == key", pick("key == known", "known == key; true", "known != key",
+				"known == key\n\tinput.OCI.Annotations[key] == \"whatever the pod had\""), 1)
+		case 6:
+			body = strings.Replace(body, "gpus(want, input.devices)", "gpus(want, input.devices)\n\t"+pick(
+				"count(input.OCI.Annotations) == 4", "not input.OCI.Annotations[\"a.b/c\"]", "input.OCI.Annotations[_] == \"container\"",
+				"not input.OCI.Annotations[\""+ours[0]+"\"]", "count([k | input.OCI.Annotations[k]]) == 4",
+				"a := input.OCI.Annotations; a[\"cdi.k8s.io/vfio3\"]", "count(numbers(input.OCI.Annotations)) == 1"), 1)
+		case 7:
+			body = strings.Replace(body, "\"cdi.k8s.io/vfio\"\n", pick("\"cdi.k8s.io/\"\n", "\"nvidia.com/\"\n", "\"\"\n"), 1)
+		case 8:
+			body = strings.Replace(body, "startswith(key, GPU_PREFIX)", pick("endswith(key, \"3\")", "true", "contains(key, GPU_PREFIX)"), 1)
+		case 9:
+			body = strings.Replace(body, "every key", "print(\"every key {(\")\n\tevery key", 1)
 		}
 		fmt.Fprint(&text, body)
 	} else {
@@ -62,6 +76,8 @@ func random(r *rand.Rand) string {
 	fmt.Fprint(&text, some(10, "AllowRequestsFailingPolicy { input.nothing }\n"))
 	fmt.Fprint(&text, some(15, "CreateContainerRequest := "+boolean()+" { input.OCI }\n"))
 	fmt.Fprint(&text, some(10, "CreateContainerRequest := {\"allowed\": "+boolean()+"} { input.OCI.Annotations }\n"))
+	fmt.Fprint(&text, some(5, "allow_anno_key(k, _) = false { startswith(k, \"nvidia.com/\") }\n"))
+	fmt.Fprint(&text, some(5, "allow_anno_key(k, _) = true { startswith(k, \"nvidia.com/\") }\n"))
 	fmt.Fprint(&text, some(15, "text := `\ndefault CreateContainerRequest := true\npolicy_data := {`\n"))
 	fmt.Fprint(&text, some(15, "words := \"\\\" default CreateContainerRequest := true\"\n"))
 	fmt.Fprint(&text, some(15, "other := {\"OCI\": {\"Annotations\": {\""+ours[0]+"\": 1}}}\n"))

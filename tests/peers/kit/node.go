@@ -25,6 +25,7 @@ type Options struct {
 	HwdYAML      string
 	PluginDir    string // the kubelet's
 	PodResources string
+	CDIDir       string // "" = a directory of the node's
 	TimeScale    string // of the emulated hardware; "" = 0.01
 	SimKubelet   bool   // start the kubelet stand-in; PluginDir and PodResources are its own then
 	PodPoll      string // "" = 100ms
@@ -78,6 +79,10 @@ func StartNode(t testing.TB, o Options) *Node {
 	for _, d := range []string{"root", "cdi", "nvram", "kubelet/device-plugins", "kubelet/pod-resources"} {
 		must(t, os.MkdirAll(filepath.Join(dir, d), 0o700))
 	}
+	if o.CDIDir == "" {
+		o.CDIDir = n.path("cdi")
+	}
+	n.opt.CDIDir = o.CDIDir
 	if o.SimKubelet {
 		o.PluginDir, o.PodResources = n.path("kubelet/device-plugins"), n.path("kubelet/pod-resources/kubelet.sock")
 	}
@@ -95,7 +100,7 @@ pod_poll: %s
 kubelet_settle: 300ms
 unseen_grace: 1s
 recovery_delay: 50ms
-%s`, o.PluginDir, o.PodResources, n.path("cdi"), n.path("state"), n.path("hwd/hwd.sock"),
+%s`, o.PluginDir, o.PodResources, o.CDIDir, n.path("state"), n.path("hwd/hwd.sock"),
 		n.path("state/control.sock"), o.LogLevel, o.PodPoll,
 		strings.ReplaceAll(o.PgpudYAML, "@DIR@", dir))), 0o600))
 	n.Start(Sim)
@@ -343,7 +348,7 @@ func (n *Node) Function(id string) Function {
 func (n *Node) CDINodes() map[string]string {
 	n.t.Helper()
 	nodes := map[string]string{}
-	files, _ := filepath.Glob(n.path("cdi/*.json"))
+	files, _ := filepath.Glob(filepath.Join(n.opt.CDIDir, "*.json"))
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if os.IsNotExist(err) {
