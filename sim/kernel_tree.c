@@ -205,6 +205,8 @@ kn_path(const struct kn *n, char *buf, size_t size)
     return *p ? p : "/";
 }
 
+/* As kernfs_get_target_path (fs/kernfs/symlink.c): a link always ends in its target's name, also
+ * where the target is a directory above it. */
 const char *
 kn_relative(const struct kn *dir, const struct kn *to, char *buf, size_t size)
 {
@@ -219,6 +221,9 @@ kn_relative(const struct kn *dir, const struct kn *to, char *buf, size_t size)
             common = i;
     if ((!a[i] || a[i] == '/') && (!b[i] || b[i] == '/'))
         common = i;
+    if (!b[common])
+        while (common > 0 && b[--common] != '/')
+            continue;
     buf[0] = '\0';
     for (i = common; a[i]; i++) {
         if (a[i] != '/')
