@@ -7,28 +7,32 @@
 #include <string.h>
 
 /* Capability and extended capability IDs, PCI Code and ID Assignment Specification. */
+#define CAP_POINTER 0x34u
+#define CAPS_MAX 48u /* of four bytes at least, in the 192 bytes that they have */
 #define CAP_PM 0x01u
 #define CAP_MSI 0x05u
 #define CAP_VENDOR 0x09u
 #define CAP_PCIE 0x10u
-#define CAP_MSIX 0x11u
+#define MSI_MASKABLE 0x0100u
 #define ECAP_AER 0x01u
 #define ECAP_DSN 0x03u
 #define ECAP_POWER_BUDGET 0x04u
 #define ECAP_VSEC 0x0bu
+#define ECAP_REBAR 0x15u
 #define ECAP_LTR 0x18u
 #define ECAP_SECONDARY_PCIE 0x19u
 #define ECAP_DVSEC 0x23u
-#define ECAP_PHYS_REBAR 0x24u
 
 /* Where capabilities lie: Hopper and later as users list them (nvtrust #51, #128), the audio and
  * USB functions as older NVIDIA parts do, the bridge as an AMD root port. */
 struct layout {
     unsigned pm, msi, pcie, vendor, msix;
+    uint32_t msi_control;
 };
-static const struct layout layout_gpu = {0x40, 0x48, 0x60, 0x9c, 0xb0};
-static const struct layout layout_plain = {0x60, 0x68, 0x78, 0, 0};
-static const struct layout layout_bridge = {0x50, 0xa0, 0x58, 0, 0};
+static const struct layout layout_gpu = {0x40, 0x48, 0x60,
+                                         0x9c, 0xb0, 0x0188}; /* 16 vectors, 64 bit, maskable */
+static const struct layout layout_plain = {0x60, 0x68, 0x78, 0, 0, 0x0080}; /* no mask: no room */
+static const struct layout layout_bridge = {0x50, 0xa0, 0x58, 0, 0, 0x0188};
 
 struct builder {
     struct sim_cfg *c;
@@ -68,6 +72,19 @@ sim_cfg_reset(struct sim_cfg *c)
 {
     for (unsigned i = 0; i < SIM_CFG_SIZE; i++)
         c->b[i] = (uint8_t)(c->b[i] & ~(unsigned)c->wmask[i]);
+}
+
+void
+sim_cfg_unlink(struct sim_cfg *c, unsigned id)
+{
+    unsigned link = CAP_POINTER;
+
+    for (unsigned i = 0; c->b[link] && i < CAPS_MAX; i++) {
+        if (c->b[c->b[link]] == id)
+            c->b[link] = c->b[c->b[link] + 1];
+        else
+            link = c->b[link] + 1u;
+    }
 }
 
 static void
@@ -143,12 +160,13 @@ caps_common(struct builder *b, const struct layout *l, unsigned port_type, uint3
     cap(b, l->pcie, CAP_PCIE);
     if (l->msi > l->pcie)
         cap(b, l->msi, CAP_MSI);
-    sim_cfg_put(c, l->msi + 2, 2, 0x0188); /* 16 vectors, 64 bit, maskable */
+    sim_cfg_put(c, l->msi + 2, 2, l->msi_control);
     writable(c, l->msi + 2, 1, 0x71);
     writable(c, l->msi + 4, 4, 0xfffffffc);
     writable(c, l->msi + 8, 4, 0xffffffff);
     writable(c, l->msi + 0xc, 2, 0xffff);
-    writable(c, l->msi + 0x10, 4, 0xffff);
+    if (l->msi_control & MSI_MASKABLE)
+        writable(c, l->msi + 0x10, 4, 0xffff);
     sim_cfg_put(c, l->pcie + 2, 2, 2 | port_type << 4);
     sim_cfg_put(c, l->pcie + 4, 4, devcap);
     writable(c, l->pcie + SIM_PCIE_DEVCTL, 2, 0x7fff);
@@ -192,6 +210,21 @@ vendor_words(struct builder *b, enum sim_model_kind kind)
     }
 }
 
+/* The large BAR in the only size that the model has: nothing to choose from, and not writable. */
+static void
+rebar(struct builder *b, unsigned off, uint64_t size)
+{
+    unsigned log_mb = 0;
+
+    if (size == 0)
+        return;
+    while ((uint64_t)1 << (20 + log_mb) < size)
+        log_mb++;
+    ecap(b, off, ECAP_REBAR, 1);
+    sim_cfg_put(b->c, off + 4, 4, 1u << (4 + log_mb));
+    sim_cfg_put(b->c, off + 8, 4, 2 | 1u << 5 | log_mb << 8); /* BAR 2, one entry */
+}
+
 static void
 build_nvidia(struct builder *b, const struct sim_model *m)
 {
@@ -208,16 +241,18 @@ build_nvidia(struct builder *b, const struct sim_model *m)
     caps_common(b, l, 0, SIM_DEVCAP_FLR | 75u << 18 | 0x8000 | 0x20 | 1);
     cap(b, l->vendor, CAP_VENDOR);
     c->b[l->vendor + 2] = 0x14;
-    cap(b, l->msix, CAP_MSIX);
+    cap(b, l->msix, SIM_CAP_MSIX);
     sim_cfg_put(c, l->msix + 2, 2, 8); /* 9 vectors */
     writable(c, l->msix + 3, 1, 0xc0);
+    sim_cfg_put(c, l->msix + 4, 4, 0x00b90000); /* table and pending bits in BAR0, as listings of */
+    sim_cfg_put(c, l->msix + 8, 4, 0x00ba0000); /* the data centre GPUs before Hopper have them */
     /* a copy of the IDs; gpu-admin-tools takes all-ones here for a dead config space */
     sim_cfg_put(c, 0xf0, 2, m->vendor);
     sim_cfg_put(c, 0xf2, 2, m->device);
 
     ecap(b, 0x100, ECAP_SECONDARY_PCIE, 1);
     ecap(b, 0x12c, ECAP_LTR, 1);
-    ecap(b, 0x134, ECAP_PHYS_REBAR, 1);
+    rebar(b, 0x134, m->bar2_size); /* "Physical Resizable BAR" in listings */
     ecap(b, 0x1b8, ECAP_AER, 2);
     writable(c, 0x1b8 + 0x08, 4, 0xffffffff);
     writable(c, 0x1b8 + 0x0c, 4, 0xffffffff);
@@ -246,7 +281,7 @@ build_bridge(struct builder *b)
 void
 sim_cfg_build(struct sim_cfg *c, const struct sim_model *m)
 {
-    struct builder b = {.c = c, .link = 0x34};
+    struct builder b = {.c = c, .link = CAP_POINTER};
 
     memset(c, 0, sizeof(*c));
     header(c, m);

@@ -15,6 +15,7 @@
 #define SIM_CFG_COMMAND 0x04u
 #define SIM_CMD_MEMORY 0x2u
 #define SIM_CFG_BAR0 0x10u
+#define SIM_CAP_MSIX 0x11u
 #define SIM_PM_CSR 4u /* from the PM capability */
 #define SIM_PM_STATE 0x3u
 #define SIM_PCIE_DEVCTL 8u /* from the PCIe capability */
@@ -32,6 +33,9 @@ struct sim_cfg {
 
 /* Everything as after power-up and bus enumeration: BARs assigned, memory decode on. */
 void sim_cfg_build(struct sim_cfg *c, const struct sim_model *m);
+
+/* Takes the capability of that ID out of the list, where it is one. */
+void sim_cfg_unlink(struct sim_cfg *c, unsigned id);
 
 /* Little-endian field of 1, 2 or 4 bytes; `off` + `width` must lie inside. */
 uint32_t sim_cfg_get(const struct sim_cfg *c, unsigned off, unsigned width);

@@ -278,7 +278,13 @@ run_unplug(struct cmd *c, struct err *e)
 static int
 run_load(struct cmd *c, struct err *e)
 {
-    (void)e;
+    if (c->argc > 2) {
+        if (strcmp(c->argv[1], "vfio-pci") != 0 || strcmp(c->argv[2], "disable_idle_d3=1") != 0)
+            return err_set(e, EINVAL, ERR_CLASS_INVALID, "load: %s has no parameter %s", c->argv[1],
+                           c->argv[2]);
+        if (!drv_find(c->k, c->argv[1]))
+            c->k->disable_idle_d3 = true;
+    }
     (void)drv_load(c->k, c->argv[1]);
     return 0;
 }
@@ -374,7 +380,7 @@ static const struct verb verbs[] = {
     {"vmm-close", "ADDR", "close it again", 1, run_vmm_close},
     {"plug", "ADDR [MODEL [OPTION...]]", "hot-plug a function (again)", 1, run_plug},
     {"unplug", "ADDR", "pull a function by surprise", 1, run_unplug},
-    {"load", "DRIVER", "load a driver; it binds what it matches", 1, run_load},
+    {"load", "DRIVER [PARAMETER]", "load a driver; it binds what it matches", 1, run_load},
     {"unload", "DRIVER", "unload a driver", 1, run_unload},
     {"fail", "[OP:]GLOB ERRNO [COUNT]", "writes to matching files fail (OP: write open read ioctl)",
      2, run_rules},

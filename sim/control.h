@@ -7,6 +7,8 @@
 #ifndef PGPU_SIM_CONTROL_H
 #define PGPU_SIM_CONTROL_H
 
+#include "base/cc_mode.h"
+#include "sim/gpu.h"
 #include "sim/kernel.h"
 
 /* Most bytes of an answer. */
@@ -27,6 +29,11 @@ void sim_server_stop(struct sim_server *s);
 
 /* One "group=4"-like word of `plug` and of --add; strings are borrowed. */
 int sim_spec_option(struct sim_fn_spec *s, const char *word, struct err *e);
+
+/* The mode that the last reset latched, and the one that the firmware settings ask for;
+ * CC_MODE_UNKNOWN for functions that have none. */
+enum cc_mode control_active_mode(const struct sim_gpu *g);
+enum cc_mode control_configured_mode(const struct sim_gpu *g);
 
 /* The table or JSON of all functions; the kernel's lock is held. */
 void control_show(struct sim_kernel *k, bool json, char *buf, size_t size);

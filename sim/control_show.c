@@ -4,7 +4,6 @@
  */
 #include "sim/control.h"
 
-#include "base/cc_mode.h"
 #include "sim/kernel_priv.h"
 
 #include <stdio.h>
@@ -15,29 +14,29 @@
 #define KNOB_CC 8
 #define KNOB_PPCIE 45
 
-static enum cc_mode
-active_mode(const struct fn *f)
+enum cc_mode
+control_active_mode(const struct sim_gpu *g)
 {
     static const enum cc_mode modes[] = {CC_MODE_OFF, CC_MODE_ON, CC_MODE_INVALID,
                                          CC_MODE_DEVTOOLS};
 
-    if (f->model->kind == SIM_PLAIN)
+    if (sim_gpu_model(g)->kind == SIM_PLAIN)
         return CC_MODE_UNKNOWN;
-    if (sim_gpu_active_ppcie(f->gpu))
+    if (sim_gpu_active_ppcie(g))
         return CC_MODE_PPCIE;
-    return modes[sim_gpu_active_cc(f->gpu) & 3];
+    return modes[sim_gpu_active_cc(g) & 3];
 }
 
-static enum cc_mode
-configured_mode(const struct fn *f)
+enum cc_mode
+control_configured_mode(const struct sim_gpu *g)
 {
     bool cc, dev;
 
-    if (f->model->kind == SIM_PLAIN)
+    if (sim_gpu_model(g)->kind == SIM_PLAIN)
         return CC_MODE_UNKNOWN;
-    cc = (sim_gpu_knob(f->gpu, KNOB_CC) & 1) != 0;
-    dev = (sim_gpu_knob(f->gpu, KNOB_CC_DEV) & 1) != 0;
-    if (sim_gpu_knob(f->gpu, KNOB_PPCIE) & 1)
+    cc = (sim_gpu_knob(g, KNOB_CC) & 1) != 0;
+    dev = (sim_gpu_knob(g, KNOB_CC_DEV) & 1) != 0;
+    if (sim_gpu_knob(g, KNOB_PPCIE) & 1)
         return CC_MODE_PPCIE;
     return cc ? (dev ? CC_MODE_DEVTOOLS : CC_MODE_ON) : (dev ? CC_MODE_INVALID : CC_MODE_OFF);
 }
@@ -70,11 +69,11 @@ row_text(struct sim_kernel *k, const struct fn *f, char *buf, size_t size)
         (void)snprintf(group, sizeof(group), "%d", f->group->id);
     if (f->cdev_id >= 0)
         (void)snprintf(cdev, sizeof(cdev), "vfio%d", f->cdev_id);
-    return (size_t)showf(buf, size, "%-13s %-14s %-16s %5s %-7s %4d %-8s %-12s %-8s %-8s\n",
-                         f->name, f->model_name, f->drv ? f->drv->name : "-", group, cdev, f->numa,
-                         f->plugged ? pstate_name(f->pstate) : "gone",
-                         holder_text(k, f, holder, sizeof(holder)), mode_text(f, active_mode(f)),
-                         mode_text(f, configured_mode(f)));
+    return (size_t)showf(
+        buf, size, "%-13s %-14s %-16s %5s %-7s %4d %-8s %-12s %-8s %-8s\n", f->name, f->model_name,
+        f->drv ? f->drv->name : "-", group, cdev, f->numa,
+        f->plugged ? pstate_name(f->pstate) : "gone", holder_text(k, f, holder, sizeof(holder)),
+        mode_text(f, control_active_mode(f->gpu)), mode_text(f, control_configured_mode(f->gpu)));
 }
 
 /* Nothing here needs escaping: names are ours. Driver overrides are left out for that reason. */
@@ -95,8 +94,8 @@ row_json(struct sim_kernel *k, const struct fn *f, bool first, char *buf, size_t
         first ? "" : ",", f->name, f->model_name, f->drv ? f->drv->name : "",
         f->group ? f->group->id : -1, f->cdev_id, f->numa, pstate_name(f->pstate),
         f->plugged ? "true" : "false", holder_text(k, f, holder, sizeof(holder)),
-        (unsigned long long)f->opened, mode_text(f, active_mode(f)),
-        mode_text(f, configured_mode(f)), (unsigned long long)counts.resets,
+        (unsigned long long)f->opened, mode_text(f, control_active_mode(f->gpu)),
+        mode_text(f, control_configured_mode(f->gpu)), (unsigned long long)counts.resets,
         (unsigned long long)counts.exchanges, (unsigned long long)(counts.delay_ns / 1000));
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "sim/ctlsock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,7 +22,6 @@
 #include <unistd.h>
 
 #define LISTENERS_MAX 32
-#define LINE_BYTES_MAX 4096
 
 struct listener {
     int fd; /* -1: free */
@@ -85,24 +85,11 @@ on_uevent(void *ctx, const char *payload, size_t len)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-/* The format of the golden traces: R|W DEVICE.SPACE OFFSET -> or <- VALUE. */
-static int
-format_access(char *buf, size_t size, const char *dev, const struct sim_access *a)
-{
-    if (strcmp(a->space, "note") == 0)
-        return snprintf(buf, size, "! %s %s\n", dev, a->note ? a->note : "");
-    if (strcmp(a->space, "bar0") == 0)
-        return snprintf(buf, size, "%c %s.bar0 0x%06x %s 0x%08x\n", a->write ? 'W' : 'R', dev,
-                        a->off, a->write ? "<-" : "->", a->value);
-    return snprintf(buf, size, "%c %s.%-5s 0x%03x %s 0x%x\n", a->write ? 'W' : 'R', dev, a->space,
-                    a->off, a->write ? "<-" : "->", a->value);
-}
-
 static void
 on_access(void *ctx, struct pci_addr addr, const struct sim_access *a)
 {
     struct sim_server *s = ctx;
-    char line[256];
+    char line[CTLSOCK_TRACE_MAX];
     size_t i;
     int n;
 
@@ -112,7 +99,7 @@ on_access(void *ctx, struct pci_addr addr, const struct sim_access *a)
 
         if (l->fd < 0 || !l->trace || (!l->all && pci_addr_cmp(l->addr, addr) != 0))
             continue;
-        n = format_access(line, sizeof(line), l->all ? PCI_STR(addr) : "gpu", a);
+        n = ctlsock_trace_line(line, sizeof(line), l->all ? PCI_STR(addr) : "gpu", a);
         if (n > 0 && send(l->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
             errno != EAGAIN)
             listener_drop(l);
@@ -127,44 +114,6 @@ struct conn {
     int fd;
 };
 
-static bool
-send_all(int fd, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
-
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w <= 0)
-            return false;
-        p += w;
-        n -= (size_t)w;
-    }
-    return true;
-}
-
-static bool
-read_line(int fd, char *buf, size_t size)
-{
-    size_t len = 0;
-
-    while (len < size - 1) {
-        ssize_t r = recv(fd, buf + len, size - 1 - len, 0);
-
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (r <= 0)
-            return false;
-        len += (size_t)r;
-        buf[len] = '\0';
-        if (memchr(buf, '\n', len)) {
-            buf[strcspn(buf, "\n")] = '\0';
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Hands the descriptor to the listeners; false if the connection stays ours to close. */
 static bool
 start_trace(struct conn *c, const char *what)
@@ -173,11 +122,11 @@ start_trace(struct conn *c, const char *what)
     int big = 4 << 20;
 
     if (!l.all && !pci_addr_parse(what, &l.addr)) {
-        (void)send_all(c->fd, "error: trace: want an address or all\n", 37);
+        (void)ctlsock_send(c->fd, "error: trace: want an address or all\n", 37);
         return false;
     }
     (void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
-    if (!send_all(c->fd, "ok\n", 3) || !listener_add(c->s, l))
+    if (!ctlsock_send(c->fd, "ok\n", 3) || !listener_add(c->s, l))
         return false;
     /* idempotent; left on for the node's life once somebody was interested */
     sim_k_on_access(c->s->k, on_access, c->s);
@@ -188,19 +137,16 @@ static void
 conn_run(struct conn *c)
 {
     _cleanup_free_ char *reply = malloc(SIM_REPLY_MAX);
-    char line[LINE_BYTES_MAX];
+    char line[CTLSOCK_LINE_MAX];
     struct err e = ERR_INIT;
     bool kept = false;
 
-    if (reply && read_line(c->fd, line, sizeof(line))) {
-        if (strncmp(line, "trace ", 6) == 0) {
+    if (reply && ctlsock_read_line(c->fd, line, sizeof(line))) {
+        if (strncmp(line, "trace ", 6) == 0)
             kept = start_trace(c, line + 6);
-        } else if (sim_k_control(c->s->k, line, reply, SIM_REPLY_MAX, &e) < 0) {
-            (void)(send_all(c->fd, "error: ", 7) && send_all(c->fd, e.msg, strlen(e.msg)) &&
-                   send_all(c->fd, "\n", 1));
-        } else {
-            (void)(send_all(c->fd, "ok\n", 3) && send_all(c->fd, reply, strlen(reply)));
-        }
+        else
+            ctlsock_answer(c->fd, sim_k_control(c->s->k, line, reply, SIM_REPLY_MAX, &e), reply,
+                           &e);
     }
     if (!kept)
         (void)close(c->fd);
@@ -285,19 +231,11 @@ server_thread(void *arg)
 static int
 listen_at(const char *path, int type, char *kept, size_t size, struct err *e)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    _cleanup_fd_ int fd = -1;
+    int fd = ctlsock_listen(path, type, e);
 
-    if (!str_copy(sa.sun_path, sizeof(sa.sun_path), path) || !str_copy(kept, size, path))
-        return err_set(e, ENAMETOOLONG, ERR_CLASS_INVALID, "listen at %s: the path is too long",
-                       path);
-    fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_errno(e, errno, ERR_CLASS_FATAL, "listen at %s", path);
-    (void)unlink(path);
-    if (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 16) < 0)
-        return err_errno(e, errno, ERR_CLASS_FATAL, "listen at %s", path);
-    return take_fd(&fd);
+    if (fd >= 0)
+        (void)str_copy(kept, size, path);
+    return fd;
 }
 
 static void

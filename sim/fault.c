@@ -64,7 +64,8 @@ static const struct fault table[SIM_F_COUNT] = {
     [SIM_F_SBR_ONLY_RECOVERY] = {"sbr-only-recovery", V_NONE,
                                  "BAR0 reads all-ones after a function reset, until a bus reset"},
     [SIM_F_RESET_HANG] = {"reset-hang", V_RESETS,
-                          "[=flr|bus|all]: the kernel does not come back from a reset"},
+                          "[=flr|bus|all[:MS]]: the device does not come back from a reset, or "
+                          "only after MS ms (not scaled)"},
     [SIM_F_RESET_FAIL] = {"reset-fail", V_RESETS,
                           "[=flr|bus|all]: the kernel cannot reset the device (ENOTTY)"},
 };
@@ -150,9 +151,19 @@ resets_value(struct sim_faults *f, enum sim_fault_id id, const char *val)
                  {"bus", SIM_F_RESETS_BUS},
                  {"all", SIM_F_RESETS_FLR | SIM_F_RESETS_BUS}};
 
+    size_t len = val ? strcspn(val, ":") : 0;
+    unsigned long ms = 0;
+    const char *end;
+
+    if (val && val[len] &&
+        (id != SIM_F_RESET_HANG || !number(val + len + 1, '\0', 86400000, &ms, &end) || ms == 0))
+        return false;
     for (size_t i = 0; i < ARRAY_SIZE(which); i++)
-        if (strcmp(val ? val : "all", which[i].name) == 0) {
+        if (val ? strlen(which[i].name) == len && memcmp(val, which[i].name, len) == 0
+                : strcmp(which[i].name, "all") == 0) {
             f->value[id] = which[i].bits;
+            if (id == SIM_F_RESET_HANG)
+                f->hang_ms = (uint32_t)ms;
             return true;
         }
     return false;

@@ -54,6 +54,7 @@ struct sim_faults {
     uint32_t value[SIM_F_COUNT];
     uint64_t knobs[SIM_F_COUNT]; /* bit k: knob k is concerned */
     uint16_t error[SIM_KNOBS];   /* write-error: the code per knob */
+    uint32_t hang_ms;            /* reset-hang: for so long, not scaled; 0: until it is cleared */
 };
 
 /* Applies one "name[=value]". *ret_id is what was switched on, SIM_F_COUNT after a "clear". */

@@ -38,6 +38,8 @@ sim_gpu_new(const struct sim_gpu_params *p, struct sim_gpu **ret, struct err *e)
         return r;
     }
     sim_cfg_build(&g->cfg, p->model);
+    if (p->no_msix)
+        sim_cfg_unlink(&g->cfg, SIM_CAP_MSIX);
     sim_latch(g);
     if (!p->booted) {
         g->boot_ns = sim_now(g) + sim_scaled(g, SIM_MS_BOOT);
@@ -79,6 +81,7 @@ sim_gpu_fault(struct sim_gpu *g, const char *spec, struct err *e)
     if (r < 0)
         return r;
     sim_access_note(g, "fault %s", spec);
+    sim_unhang(g);
     if (id == SIM_F_D3HOT_START)
         sim_gpu_set_power(g, 3);
     if (id == SIM_F_STALE_REPLY)

@@ -43,6 +43,7 @@ struct sim_gpu_params {
                                fast tests; 0 = no delays at all */
     const char *nvram_path; /* knobs persist here; NULL = memory only */
     bool booted;            /* true: as after a long uptime; false: booting from now on */
+    bool no_msix;           /* without its MSI-X capability */
 };
 
 int sim_gpu_new(const struct sim_gpu_params *p, struct sim_gpu **ret, struct err *e);
@@ -64,6 +65,12 @@ int sim_gpu_flr(struct sim_gpu *g, uint64_t *ret_block_ns);
 int sim_gpu_bus_reset(struct sim_gpu *g, uint64_t *ret_block_ns);
 /* The bare reset that the bridge above sends down (bridge control bit 6): config space is lost. */
 void sim_gpu_hot_reset(struct sim_gpu *g);
+
+/* Nothing answers: a fault has it off the bus or without power. */
+bool sim_gpu_gone(const struct sim_gpu *g);
+/* How much longer it answers configuration accesses with a retry after a reset: 0, it does not;
+ * UINT64_MAX, as long as the fault "reset-hang" has it. */
+uint64_t sim_gpu_retry_ns(const struct sim_gpu *g);
 
 /* Power as the kernel's runtime PM drives it, its waits included: 0 = D0, 3 = D3hot. A device with
  * the fault "d3cold" stays what it is, 4 = D3cold. */

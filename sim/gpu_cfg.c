@@ -104,5 +104,5 @@ sim_gpu_cfg_write(struct sim_gpu *g, uint32_t off, unsigned width, uint32_t val)
     capable = g->cfg.pcie && (sim_cfg_get(&g->cfg, g->cfg.pcie + 4, 4) & SIM_DEVCAP_FLR);
     if (capable && covers(off, width, flr_byte) &&
         (val >> (8 * (flr_byte - off)) & (SIM_DEVCTL_FLR >> 8)))
-        sim_reset(g, SIM_RESET_FLR);
+        sim_reset_raw(g, SIM_RESET_FLR);
 }

@@ -26,6 +26,7 @@
 #define SIM_MS_BUS_RESET 200u
 #define SIM_MS_BUS_RESET_FAILED 1040u
 #define SIM_MS_RESET_GIVE_UP 70800u
+#define SIM_MS_KERNEL_WAITS 60000u /* PCIE_RESET_READY_POLL_MS, not scaled */
 
 #define SIM_BADF 0xbadf5108u     /* unlisted register in CC mode, nvtrust #58 */
 #define SIM_BADF_SEC 0xbadf0200u /* BOOT_0 after a security fault, gpu-admin-tools */
@@ -45,6 +46,7 @@ struct sim_gpu {
     uint64_t firewall_ns; /* BAR0 firewall up until here */
     uint64_t crs_ns;      /* configuration request retry until here */
     uint64_t wake_ns;     /* BAR0 silent until here after D3hot */
+    bool hung;            /* reset-hang: retries until crs_ns or until the fault is cleared */
     bool dead;            /* BAR0 all-ones since the last reset */
     bool boot_failed;     /* boot-needs-second-reset: the last reset did not boot */
     struct {
@@ -83,6 +85,10 @@ bool sim_booted(const struct sim_gpu *g);
 /* A reset as the function sees it; configuration space is lost. */
 enum sim_reset_kind { SIM_RESET_FLR, SIM_RESET_BUS };
 void sim_reset(struct sim_gpu *g, enum sim_reset_kind kind);
+/* As it comes over the bus, without a kernel's model around it: the fault "reset-hang" is the
+ * device's own here, and sim_unhang() ends it when that fault is gone. */
+void sim_reset_raw(struct sim_gpu *g, enum sim_reset_kind kind);
+void sim_unhang(struct sim_gpu *g);
 void sim_latch(struct sim_gpu *g);
 
 /* Traces. */

@@ -77,6 +77,7 @@ sim_reset(struct sim_gpu *g, enum sim_reset_kind kind)
     g->counts.delay_ns += sim_scaled(g, kind == SIM_RESET_FLR ? SIM_MS_FLR : SIM_MS_BUS_RESET) +
                           sim_scaled(g, SIM_MS_BOOT);
     sim_cfg_reset(&g->cfg);
+    g->hung = false;
     g->crs_ns = now + sim_scaled(g, SIM_MS_CRS);
     g->wake_ns = 0;
     g->dead = sim_fault(g, SIM_F_ALL_ONES_AFTER_RESET) ||
@@ -93,6 +94,44 @@ sim_reset(struct sim_gpu *g, enum sim_reset_kind kind)
                     g->nv.knob[KNOB_CCD], g->nv.knob[KNOB_PPCIE], g->nv.knob[KNOB_BAR0_DEC]);
 }
 
+static bool
+hangs(const struct sim_gpu *g, enum sim_reset_kind kind)
+{
+    uint32_t bit = kind == SIM_RESET_FLR ? SIM_F_RESETS_FLR : SIM_F_RESETS_BUS;
+
+    return sim_fault(g, SIM_F_RESET_HANG) && (g->faults.value[SIM_F_RESET_HANG] & bit);
+}
+
+/* It boots when it is back. */
+static void
+boot_from(struct sim_gpu *g, uint64_t at_ns)
+{
+    g->crs_ns = at_ns;
+    if (g->boot_ns != SIM_NEVER)
+        g->boot_ns = at_ns == SIM_NEVER ? at_ns - 1 : at_ns + sim_scaled(g, SIM_MS_BOOT);
+}
+
+void
+sim_reset_raw(struct sim_gpu *g, enum sim_reset_kind kind)
+{
+    uint64_t ms = g->faults.hang_ms;
+
+    sim_reset(g, kind);
+    g->hung = hangs(g, kind);
+    if (g->hung)
+        boot_from(g, ms ? sim_now(g) + ms * 1000000u : SIM_NEVER);
+}
+
+void
+sim_unhang(struct sim_gpu *g)
+{
+    if (!g->hung || sim_fault(g, SIM_F_RESET_HANG))
+        return;
+    g->hung = false;
+    if (sim_now(g) < g->crs_ns)
+        boot_from(g, sim_now(g));
+}
+
 /* As the kernel's pci_reset_function() and pci_reset_bus(): wake, save configuration space, reset,
  * wait, restore. Configuration retries end within the wait, so nobody sees them. */
 static int
@@ -103,11 +142,11 @@ kernel_reset(struct sim_gpu *g, enum sim_reset_kind kind, uint64_t *ret_block_ns
     struct sim_cfg saved;
 
     *ret_block_ns = sim_scaled(g, ms);
-    if (sim_fault(g, SIM_F_RESET_HANG) && (g->faults.value[SIM_F_RESET_HANG] & bit)) {
+    if (hangs(g, kind) && g->faults.hang_ms == 0) {
         *ret_block_ns = SIM_NEVER;
         return 0;
     }
-    if (sim_gone(g)) {
+    if (sim_gone(g) || (hangs(g, kind) && g->faults.hang_ms > SIM_MS_KERNEL_WAITS)) {
         *ret_block_ns = sim_scaled(g, SIM_MS_RESET_GIVE_UP);
         return ENOTTY;
     }
@@ -121,6 +160,8 @@ kernel_reset(struct sim_gpu *g, enum sim_reset_kind kind, uint64_t *ret_block_ns
     sim_reset(g, kind);
     g->cfg = saved;
     g->crs_ns = 0;
+    if (hangs(g, kind))
+        *ret_block_ns += (uint64_t)g->faults.hang_ms * 1000000u;
     sim_access_note(g, "kernel: config space restored");
     return 0;
 }
@@ -147,7 +188,23 @@ void
 sim_gpu_hot_reset(struct sim_gpu *g)
 {
     if (!sim_gone(g))
-        sim_reset(g, SIM_RESET_BUS);
+        sim_reset_raw(g, SIM_RESET_BUS);
+}
+
+bool
+sim_gpu_gone(const struct sim_gpu *g)
+{
+    return sim_gone(g);
+}
+
+uint64_t
+sim_gpu_retry_ns(const struct sim_gpu *g)
+{
+    uint64_t now = sim_now(g);
+
+    if (now >= g->crs_ns)
+        return 0;
+    return g->hung ? UINT64_MAX : g->crs_ns - now;
 }
 
 struct sim_counts

@@ -7,8 +7,9 @@
  *   2. Every device of every resource of every container becomes "<resource>=<id>".
  *   3. All CDI directories are read, strictly; any bad file ends it.
  *   4. Every name must resolve to a device with a VFIO node.
- *   5. Each node is opened as the VMM does: a cdev is bound to an iommufd; of a group the device is
- *      taken by its address. On the simulated node these ioctls carry no data.
+ *   5. Each node is opened as the VMM does: a cdev is bound to an iommufd; a group is put into the
+ *      VM's one container, and the device taken from it by its address. A real kernel resets the
+ *      device then. On the simulated node these ioctls carry no data.
  *   6. One JSON object says what came of it. With --hold the nodes stay open until SIGTERM or the
  *      end of standard input.
  */
@@ -73,6 +74,7 @@ struct kata {
     sd_event *loop;
     size_t n;
     struct device dev[DEVICES_MAX];
+    int container; /* of all groups; -1 before the first */
     struct err get_err;
 };
 
@@ -183,10 +185,37 @@ open_cdev(const struct fs_root *root, struct device *d, struct err *e)
 }
 
 static int
-open_group(struct device *d, struct err *e)
+join_container(struct kata *k, const struct fs_root *root, struct device *d, struct err *e)
 {
-    int r = ioctl(d->fd, VFIO_GROUP_GET_DEVICE_FD, d->id);
+    bool first = k->container < 0;
 
+    if (first)
+        k->container = fs_open(root, "/dev/vfio/vfio", O_RDWR, 0, e);
+    if (k->container < 0)
+        return k->container;
+    if (ioctl(d->fd, VFIO_GROUP_SET_CONTAINER, &k->container) < 0)
+        return err_errno(e, errno, ERR_CLASS_BUSY, "put %s into the container", d->node);
+    if (first && ioctl(k->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
+        return err_errno(e, errno, ERR_CLASS_BUSY, "set the container's IOMMU for %s", d->node);
+    return 0;
+}
+
+/* A group can be opened once: its other devices come through the same descriptor. */
+static int
+open_group(struct kata *k, const struct fs_root *root, struct device *d, struct err *e)
+{
+    int r = 0;
+
+    for (const struct device *o = k->dev; o < d && d->fd < 0; o++)
+        if (o->fd >= 0 && strcmp(o->node, d->node) == 0)
+            d->fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 0);
+    if (d->fd < 0) {
+        d->fd = fs_open(root, d->node, O_RDWR, 0, e);
+        r = d->fd < 0 ? d->fd : join_container(k, root, d, e);
+    }
+    if (r < 0)
+        return r;
+    r = ioctl(d->fd, VFIO_GROUP_GET_DEVICE_FD, d->id);
     if (r < 0)
         return err_errno(e, errno, ERR_CLASS_BUSY, "take %s from %s", d->id, d->node);
     d->extra = r > 0 ? r : -1; /* the simulated node opens it without a descriptor */
@@ -194,13 +223,12 @@ open_group(struct device *d, struct err *e)
 }
 
 static int
-open_node(const struct fs_root *root, struct device *d, struct err *e)
+open_node(struct kata *k, const struct fs_root *root, struct device *d, struct err *e)
 {
+    if (strncmp(d->node, "/dev/vfio/devices/", 18) != 0)
+        return open_group(k, root, d, e);
     d->fd = fs_open(root, d->node, O_RDWR, 0, e);
-    if (d->fd < 0)
-        return d->fd;
-    return strncmp(d->node, "/dev/vfio/devices/", 18) == 0 ? open_cdev(root, d, e)
-                                                           : open_group(d, e);
+    return d->fd < 0 ? d->fd : open_cdev(root, d, e);
 }
 
 static int
@@ -213,7 +241,7 @@ open_all(struct kata *k, struct err *e)
     for (size_t i = 0; i < k->n; i++) {
         struct err one = ERR_INIT;
 
-        if (open_node(&root, &k->dev[i], &one) < 0) {
+        if (open_node(k, &root, &k->dev[i], &one) < 0) {
             (void)str_copy(k->dev[i].error, sizeof(k->dev[i].error), one.msg);
             if (!e->num)
                 *e = one;
@@ -350,6 +378,8 @@ sim_kata_main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     k = calloc(1, sizeof(*k));
+    if (k)
+        k->container = -1;
     if (!k || !parse(argc, argv, k)) {
         (void)fputs(usage, stderr);
         free(k);
@@ -367,6 +397,7 @@ sim_kata_main(int argc, char **argv)
         fd_close(&k->dev[i].extra);
         fd_close(&k->dev[i].fd);
     }
+    fd_close(&k->container);
     sd_event_unref(k->loop);
     free(k);
     return status;

@@ -106,6 +106,8 @@ drv_load(struct sim_kernel *k, const char *name)
 
     if (d)
         return d;
+    if (strcmp(name, "vfio-pci") == 0)
+        k->stay_d0 = k->disable_idle_d3; /* vfio_pci_core_set_params() */
     d = drv_register(k, name);
     for (f = k->fns; f; f = f->next) {
         if (!f->dir || f->drv || !drv_match(d, f))
@@ -135,6 +137,8 @@ drv_unload(struct sim_kernel *k, const char *name)
             (void)core_detach(k, f);
     kn_remove(d->dir);
     d->dir = NULL;
+    if (strcmp(name, "vfio-pci") == 0)
+        k->disable_idle_d3 = false; /* parameters go with their module */
     k_changed(k);
     return 0;
 }
@@ -170,7 +174,7 @@ probe_vfio(struct sim_kernel *k, struct fn *f)
     if (f->pstate != PS_D3COLD)
         f->pstate = PS_D0;
     f->pm_auto = true;
-    f->idle_d3 = !k->disable_idle_d3;
+    f->idle_d3 = !k->stay_d0;
     pm_idle(k, f);
     return 0;
 }

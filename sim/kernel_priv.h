@@ -168,7 +168,9 @@ struct sim_kernel {
     unsigned inside; /* threads in a blocking wait */
     uint64_t wake_gen;
     double scale;
-    bool iommufd, vfio_loaded, strict_devmem, lockdown, autoprobe, no_iommu, disable_idle_d3;
+    bool iommufd, vfio_loaded, strict_devmem, lockdown, autoprobe, no_iommu;
+    bool disable_idle_d3; /* as the parameter reads */
+    bool stay_d0;         /* what vfio-pci took of it when it was loaded: later writes do nothing */
     char *state_dir;
     struct kn *root;
     uint64_t next_ino;

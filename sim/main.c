@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef PGPU_SIM_HAVE_VFIO_USER
+#include "sim/vfiousercmd.h"
+#endif
+
 #ifdef PGPU_SIM_HAVE_KUBELET
 #include "sim/kubelet.h"
 #endif
@@ -27,7 +31,10 @@ static const struct {
     const char *help;
 } verbs[] = {
     {"node", sim_node_main, "a node with emulated GPUs, as a FUSE file system"},
-    {"ctl", sim_ctl_main, "commands to a running node: faults, VMMs, hot-plug, traffic"},
+    {"ctl", sim_ctl_main, "commands to a running node or server: faults, VMMs, hot-plug, traffic"},
+#ifdef PGPU_SIM_HAVE_VFIO_USER
+    {"vfio-user", sim_vfiouser_main, "emulated GPUs for QEMU's vfio-user-pci"},
+#endif
 #ifdef PGPU_SIM_HAVE_KUBELET
     {"kubelet", sim_kubelet_main, "a kubelet stand-in: device plugins and PodResources"},
 #endif
@@ -55,7 +62,7 @@ main(int argc, char **argv)
             return verbs[i].run(argc - 1, argv + 1);
     (void)fputs("usage: pgpu-sim VERB [OPTION...]\n\nVerbs (each has --help):\n", f);
     for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-        (void)fprintf(f, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+        (void)fprintf(f, "  %-9s %s\n", verbs[i].name, verbs[i].help);
     (void)fputs("\nOptions:\n  --version, --help\n", f);
     return help ? EXIT_SUCCESS : 2;
 }

@@ -1,6 +1,10 @@
 # pgpu-sim: the verbs of whatever parts exist.
 pgpu_program(pgpu-sim SOURCES main.c LINK pgpu_simnode)
 target_compile_definitions(pgpu-sim PRIVATE PGPU_VERSION="${PROJECT_VERSION}")
+if(TARGET pgpu_simvfusrv)
+    target_link_libraries(pgpu-sim PRIVATE pgpu_simvfusrv)
+    target_compile_definitions(pgpu-sim PRIVATE PGPU_SIM_HAVE_VFIO_USER)
+endif()
 if(TARGET pgpu_simkubelet)
     target_link_libraries(pgpu-sim PRIVATE pgpu_simkubelet)
     target_compile_definitions(pgpu-sim PRIVATE PGPU_SIM_HAVE_KUBELET)

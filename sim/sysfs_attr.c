@@ -132,6 +132,25 @@ show_uevent(struct fn *f, char *buf, size_t size)
                  f->name, alias);
 }
 
+/* kobject_synth_uevent(): an action, and optionally a UUID, which nobody here sends. */
+static ssize_t
+store_uevent(struct fn *f, const char *s, size_t n)
+{
+    static const char *const actions[] = {"add",    "remove",  "change", "move",
+                                          "online", "offline", "bind",   "unbind"};
+    char word[16];
+    size_t i;
+
+    if (!take_word(word, sizeof(word), s, n))
+        return -EINVAL;
+    for (i = 0; i < ARRAY_SIZE(actions); i++)
+        if (strcmp(word, actions[i]) == 0) {
+            uevent_fn(f->k, f, word);
+            return (ssize_t)n;
+        }
+    return -EINVAL;
+}
+
 /* Flags as include/linux/ioport.h: memory, size-aligned, and for 64-bit prefetchable BARs the bits
  * MEM_64, PREFETCH and the low BAR bits 0xc. */
 #define RES_MEM64P 0x14220cu
@@ -438,7 +457,7 @@ static const struct attr attrs[] = {
     {"local_cpulist", 0444, show_cpulist, NULL, NULL},
     {"local_cpus", 0444, show_local_cpus, NULL, NULL},
     {"modalias", 0444, show_modalias, NULL, NULL},
-    {"uevent", 0644, show_uevent, NULL, NULL},
+    {"uevent", 0644, show_uevent, store_uevent, NULL},
     {"resource", 0444, show_resource, NULL, NULL},
     {"enable", 0644, show_enable, store_enable, NULL},
     {"driver_override", 0644, show_override, store_override, NULL},

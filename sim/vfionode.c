@@ -42,13 +42,17 @@ struct vmm {
 
 /* ---- the device behind a file ---- */
 
-static void
+/* vfio_pci_core_enable(): the reset wants the device lock and does not wait for it, so while
+ * somebody unbinds, resets or enables the device opening it fails with EAGAIN. */
+static int
 device_open(struct sim_kernel *k, struct fn *f, struct sim_file *file)
 {
+    if (f->locked)
+        return -EAGAIN;
     f->holder = file;
     f->touched = false;
     f->opened++;
-    /* vfio_pci_core_enable(): wake, enable, pci_try_reset_function() whose failure is ignored */
+    /* wake, enable, pci_try_reset_function(), whose other failures are ignored */
     pm_wake(k, f);
     if (f->pstate != PS_D3COLD)
         f->pstate = PS_D0;
@@ -56,6 +60,7 @@ device_open(struct sim_kernel *k, struct fn *f, struct sim_file *file)
     if (f->n_methods > 0)
         (void)fn_reset_by(k, f, f->methods[0]);
     k_changed(k);
+    return 0;
 }
 
 static void
@@ -199,6 +204,7 @@ group_get_devices(struct sim_file *f)
 {
     struct fn *o;
     bool any = false;
+    int r;
 
     if (!grp_viable(f->k, f->grp, NULL))
         return -EPERM;
@@ -207,8 +213,9 @@ group_get_devices(struct sim_file *f)
         if (o->group != f->grp || !o->registered)
             continue;
         any = true;
-        if (!o->holder)
-            device_open(f->k, o, f);
+        r = o->holder ? 0 : device_open(f->k, o, f);
+        if (r < 0)
+            return r;
     }
     return any ? 0 : -ENODEV;
 }
@@ -266,11 +273,10 @@ static int
 cdev_bind(struct sim_file *f)
 {
     struct fn *d = f->kn->fn;
+    int r;
 
     if (d->holder || d->group->file)
         vfio_settle(f->k, d, d->group);
-    if (!d->registered)
-        return -ENODEV;
     if (f->cdev)
         return -EINVAL;
     if (d->group->file)
@@ -281,8 +287,12 @@ cdev_bind(struct sim_file *f)
         return -EBUSY; /* iommu_device_claim_dma_owner() */
     f->cdev = true;
     d->group->cdev_bound++;
-    device_open(f->k, d, f);
-    return 0;
+    r = device_open(f->k, d, f);
+    if (r < 0) {
+        f->cdev = false;
+        d->group->cdev_bound--;
+    }
+    return r;
 }
 
 static int

@@ -82,7 +82,7 @@ def differ(problems, page, what, code, documented):
 def verbs_of(text):
     """Of a --help with a list of verbs."""
     part = text.split("Verbs", 1)[1].split("\nOptions", 1)[0]
-    return set(re.findall(r"^  ([a-z]+) +\S", part, re.M))
+    return set(re.findall(r"^  ([a-z-]+) +\S", part, re.M))
 
 
 def check_daemon(root, build, problems, program, page_name, sources):
@@ -186,9 +186,12 @@ def main():
     check_verbs(root, build, problems, "cli/pgpuctl", "pgpuctl.1",
                 ["cli/cc.c", "cli/devices.c", "cli/initdata.c"])
     check_verbs(root, build, problems, "sim/pgpu-sim", "pgpu-sim.1",
-                ["sim/nodecmd.c", "sim/kubelet_main.c", "sim/kata.c", "sim/runtime_main.c"])
+                ["sim/nodecmd.c", "sim/vfiousercmd.c", "sim/kubelet_main.c", "sim/kata.c",
+                 "sim/runtime_main.c"])
     check_commands(root, problems, "NODE COMMANDS", "sim/control.c",
                    r'^    \{"([a-z-]+)", "', more=["trace"])
+    check_commands(root, problems, "VFIO-USER COMMANDS", "sim/vfiouser_ctl.c",
+                   r'^    \{"([a-z-]+)", "(?:NAME[^"]*)?", "', more=["trace"])
     check_commands(root, problems, "KUBELET COMMANDS", "sim/kubelet_cmd.c",
                    r'^    \{"([a-z-]+)", cmd_')
     check_commands(root, problems, "RUNTIME COMMANDS", "sim/runtime_cmd.c",

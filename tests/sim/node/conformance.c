@@ -1,53 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rows: what was measured on Linux 6.12 with the real vfio-pci, performed in order on whatever
- * the backend shows, and printed as "operation -> result" without any address or number that could
- * differ between machines. Every section leaves the devices as it found them: unbound, no override.
+ * What the rows are made of: each performs one operation on whatever the backend shows and prints
+ * "operation -> result", without any address or number that could differ between machines.
  */
-#include "conformance.h"
+#include "conformance_rows.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define BLOCKED_MS 150   /* a write that has not come back by then is blocked */
-#define PATIENCE_MS 9000 /* one that should come back */
-
-struct rows {
-    const struct backend *b;
-    const struct subjects *s;
-    FILE *out;
-};
+#include <time.h>
 
 /* ---- names ---- */
 
-static const char *
-address(const struct rows *r, const char *name, size_t len)
+const char *
+row_address(const struct rows *r, const char *name, size_t len)
 {
     const struct {
         const char *name, *addr;
-    } all[] = {{"gpu", r->s->gpu},
-               {"twin", r->s->twin},
-               {"pair", r->s->pair},
-               {"audio", r->s->audio},
-               {"bridge", r->s->bridge}};
+    } all[] = {{"gpu", r->s->gpu},     {"twin", r->s->twin},   {"pair", r->s->pair},
+               {"audio", r->s->audio}, {"port", r->s->port},   {"bridge", r->s->bridge},
+               {"lame", r->s->lame},   {"spare", r->s->spare}, {NULL, NULL}};
     size_t i;
 
-    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    for (i = 0; all[i].name; i++)
         if (strlen(all[i].name) == len && strncmp(name, all[i].name, len) == 0)
             return all[i].addr;
     return NULL;
 }
 
-/* "gpu/reset", "bus/rescan", "vfio/bind", "dma/bind" or an absolute path. */
-static const char *
-expand(const struct rows *r, const char *path, char *buf, size_t size)
+const char *
+row_path(const struct rows *r, const char *path, char *buf, size_t size)
 {
     size_t len = strcspn(path, "/");
-    const char *addr = address(r, path, len), *rest = path + len;
+    const char *addr = row_address(r, path, len), *rest = path + len;
 
     if (addr)
         (void)snprintf(buf, size, "/sys/bus/pci/devices/%s%s", addr, rest);
@@ -62,13 +49,12 @@ expand(const struct rows *r, const char *path, char *buf, size_t size)
     return buf;
 }
 
-/* "$gpu" stands for its address, "$dma" for the host driver, a newline may follow; all else stands
- * for itself. */
+/* "$gpu" and "$dma", a newline may follow; all else stands for itself. */
 static const char *
 expand_text(const struct rows *r, const char *text, char *buf, size_t size)
 {
     size_t len = strcspn(text, "\n");
-    const char *word = text[0] == '$' ? address(r, text + 1, len - 1) : NULL;
+    const char *word = text[0] == '$' ? row_address(r, text + 1, len - 1) : NULL;
 
     if (len == 4 && strncmp(text, "$dma", 4) == 0)
         word = r->s->dma_driver;
@@ -80,17 +66,15 @@ expand_text(const struct rows *r, const char *text, char *buf, size_t size)
 
 /* ---- what a row prints ---- */
 
-static const char *
-result(int r)
+const char *
+row_result(int r)
 {
     if (r >= 0)
         return "OK";
     return r == -EINPROGRESS ? "blocks" : strerrorname_np(-r);
 }
 
-static void say(struct rows *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void
+void
 say(struct rows *r, const char *fmt, ...)
 {
     va_list ap;
@@ -99,12 +83,6 @@ say(struct rows *r, const char *fmt, ...)
     (void)vfprintf(r->out, fmt, ap);
     va_end(ap);
     (void)fputc('\n', r->out);
-}
-
-static void
-section(struct rows *r, const char *name)
-{
-    say(r, "%s# %s", ftell(r->out) > 0 ? "\n" : "", name);
 }
 
 /* Newlines in what is written are shown as \n. */
@@ -125,40 +103,61 @@ shown(const char *text, char buf[static 64])
     return buf;
 }
 
-static int
+int
 quiet(struct rows *r, const char *path, const char *text)
 {
     char buf[512], word[128];
     const char *t = expand_text(r, text, word, sizeof(word));
 
-    return r->b->write(r->b->ctx, expand(r, path, buf, sizeof(buf)), t, strlen(t));
+    return r->b->write(r->b->ctx, row_path(r, path, buf, sizeof(buf)), t, strlen(t));
 }
 
-static void
+void
 W(struct rows *r, const char *path, const char *text)
 {
     char buf[64];
 
-    say(r, "write %s \"%s\" -> %s", path, shown(text, buf), result(quiet(r, path, text)));
+    say(r, "write %s \"%s\" -> %s", path, shown(text, buf), row_result(quiet(r, path, text)));
 }
 
-static void
+void
 R(struct rows *r, const char *path)
 {
     char buf[512], text[4096] = "";
-    int e = r->b->read(r->b->ctx, expand(r, path, buf, sizeof(buf)), text, sizeof(text));
+    int e = r->b->read(r->b->ctx, row_path(r, path, buf, sizeof(buf)), text, sizeof(text));
 
-    say(r, "read %s -> %s", path, e < 0 ? result(e) : text[0] ? text : "(empty)");
+    say(r, "read %s -> %s", path, e < 0 ? row_result(e) : text[0] ? text : "(empty)");
 }
 
-static void
+static double
+seconds_now(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+void
+late(struct rows *r, const char *path, const char *text, double seconds)
+{
+    double start = seconds_now(), took;
+    char buf[64];
+    int e = quiet(r, path, text);
+
+    took = (seconds_now() - start) / r->b->scale;
+    say(r, "write %s \"%s\" -> %s, %s %g s", path, shown(text, buf), row_result(e),
+        took < seconds ? "before" : "not before", seconds);
+}
+
+void
 driver_of(struct rows *r, const char *who)
 {
     char path[64], buf[512], text[512];
     const char *name = "none";
 
     (void)snprintf(path, sizeof(path), "%s/driver", who);
-    if (r->b->readlink(r->b->ctx, expand(r, path, buf, sizeof(buf)), text, sizeof(text)) >= 0) {
+    if (r->b->readlink(r->b->ctx, row_path(r, path, buf, sizeof(buf)), text, sizeof(text)) >= 0) {
         name = strrchr(text, '/') ? strrchr(text, '/') + 1 : text;
         if (strcmp(name, r->s->dma_driver) == 0)
             name = "dma";
@@ -167,7 +166,7 @@ driver_of(struct rows *r, const char *who)
 }
 
 /* Emulation reads a sleeping BAR as 0, hardware as all-ones: both are dead. */
-static void
+void
 bar_of(struct rows *r, const char *who)
 {
     char path[64], buf[512];
@@ -175,71 +174,125 @@ bar_of(struct rows *r, const char *who)
     int e;
 
     (void)snprintf(path, sizeof(path), "%s/resource0", who);
-    e = r->b->resource0(r->b->ctx, expand(r, path, buf, sizeof(buf)), &v);
+    e = r->b->resource0(r->b->ctx, row_path(r, path, buf, sizeof(buf)), 0, false, &v);
     say(r, "BAR0 of %s -> %s", who,
-        e < 0                        ? result(e)
+        e < 0                        ? row_result(e)
         : v == 0 || v == 0xffffffffu ? "dead"
                                      : "alive");
 }
 
+void
+decode_of(struct rows *r, const char *who)
+{
+    char path[64], buf[512];
+    uint16_t v = 0;
+    int e;
+
+    (void)snprintf(path, sizeof(path), "%s/config", who);
+    e = r->b->pread(r->b->ctx, row_path(r, path, buf, sizeof(buf)), &v, sizeof(v), 4);
+    say(r, "memory decode of %s -> %s", who,
+        e < 0         ? row_result(e)
+        : v == 0xffff ? "all ones"
+        : v & 2       ? "on"
+                      : "off");
+}
+
+void
+mode_of(struct rows *r, const char *label, const char *path)
+{
+    char buf[512];
+    int m = r->b->mode(r->b->ctx, row_path(r, path, buf, sizeof(buf)));
+
+    if (m < 0)
+        say(r, "mode of %s -> %s", label, row_result(m));
+    else
+        say(r, "mode of %s -> %04o", label, (unsigned)m);
+}
+
+void
+modprobe(struct rows *r, const char *module, bool load)
+{
+    say(r, "%s the module %s -> %s", load ? "load" : "unload", module,
+        row_result(r->b->modprobe(r->b->ctx, module, load)));
+}
+
+void
+hardware(struct rows *r, const char *verb, const char *who, const char *arg)
+{
+    say(r, "%s %s: %s -> %s", verb, who, arg,
+        row_result(r->b->hardware(r->b->ctx, verb, who, row_address(r, who, strlen(who)), arg)));
+}
+
+/* Scratch register of the model: any reset clears it (sim/gpu_bar.c). */
+#define MARK_REGISTER 0x001458
+#define MARK 0x5eed1458u
+
+void
+mark(struct rows *r, const char *who)
+{
+    char path[64], buf[512];
+    uint32_t v = MARK;
+
+    (void)snprintf(path, sizeof(path), "%s/resource0", who);
+    say(r, "mark %s -> %s", who,
+        row_result(r->b->resource0(r->b->ctx, row_path(r, path, buf, sizeof(buf)), MARK_REGISTER,
+                                   true, &v)));
+}
+
+void
+mark_of(struct rows *r, const char *who)
+{
+    char path[64], buf[512];
+    uint32_t v = 0;
+    int e;
+
+    (void)snprintf(path, sizeof(path), "%s/resource0", who);
+    e = r->b->resource0(r->b->ctx, row_path(r, path, buf, sizeof(buf)), MARK_REGISTER, false, &v);
+    say(r, "mark of %s -> %s", who, e < 0 ? row_result(e) : v == MARK ? "there" : "gone");
+}
+
 /* ---- VFIO nodes ---- */
 
-static const char *
+const char *
 group_node(struct rows *r, const char *who, char *buf, size_t size)
 {
     char path[64], full[512], text[512];
 
     (void)snprintf(path, sizeof(path), "%s/iommu_group", who);
-    if (r->b->readlink(r->b->ctx, expand(r, path, full, sizeof(full)), text, sizeof(text)) < 0)
+    if (r->b->readlink(r->b->ctx, row_path(r, path, full, sizeof(full)), text, sizeof(text)) < 0)
         return "/dev/vfio/none";
     (void)snprintf(buf, size, "/dev/vfio/%s", strrchr(text, '/') + 1);
     return buf;
 }
 
 /* The cdev's number is not shown anywhere but as a directory name; few are ever in use. */
-static const char *
+const char *
 cdev_node(struct rows *r, const char *who, char *buf, size_t size)
 {
     char path[64], full[512];
     int i;
 
     for (i = 0; i < 64; i++) {
-        (void)snprintf(path, sizeof(path), "%s/vfio-dev/vfio%d/dev", who, i);
-        if (r->b->mode(r->b->ctx, expand(r, path, full, sizeof(full))) >= 0)
+        (void)snprintf(path, sizeof(path), "%s/vfio-dev/vfio%d", who, i);
+        if (r->b->mode(r->b->ctx, row_path(r, path, full, sizeof(full))) >= 0)
             break;
     }
     (void)snprintf(buf, size, "/dev/vfio/devices/vfio%d", i);
     return buf;
 }
 
-static int
+int
 open_node(struct rows *r, const char *label, const char *path, struct node **ret)
 {
     int e = r->b->open(r->b->ctx, path, O_RDWR, ret);
 
-    say(r, "open %s -> %s", label, result(e));
+    say(r, "open %s -> %s", label, row_result(e));
     if (e < 0)
         *ret = NULL;
     return e;
 }
 
-static void
-mode_of(struct rows *r, const char *label, const char *path)
-{
-    int m = r->b->mode(r->b->ctx, path);
-
-    if (m < 0)
-        say(r, "mode of %s -> %s", label, result(m));
-    else
-        say(r, "mode of %s -> %04o", label, (unsigned)m);
-}
-
-/* A VMM of the legacy kind. */
-struct user {
-    struct node *group, *container, *device;
-};
-
-static int
+int
 user_open(struct rows *r, const char *who, bool device, struct user *u)
 {
     const struct backend *b = r->b;
@@ -252,14 +305,16 @@ user_open(struct rows *r, const char *who, bool device, struct user *u)
         return e;
     }
     e = b->open(b->ctx, "/dev/vfio/vfio", O_RDWR, &u->container);
-    if (e >= 0)
+    if (e < 0)
+        u->container = NULL;
+    else
         e = b->set_container(b->ctx, u->group, u->container);
     if (e >= 0 && device)
-        e = b->get_device(b->ctx, u->group, address(r, who, strlen(who)), &u->device);
+        e = b->get_device(b->ctx, u->group, row_address(r, who, strlen(who)), &u->device);
     return e;
 }
 
-static void
+void
 user_close(struct rows *r, struct user *u)
 {
     r->b->close(r->b->ctx, u->device);
@@ -269,27 +324,27 @@ user_close(struct rows *r, struct user *u)
 
 /* ---- pending writes ---- */
 
-static struct pending *
-begin(struct rows *r, const char *path, const char *text, unsigned ms)
+struct pending *
+begin(struct rows *r, const char *path, const char *text)
 {
     char buf[512], t[64], word[128];
-    struct pending *p = r->b->start(r->b->ctx, expand(r, path, buf, sizeof(buf)),
+    struct pending *p = r->b->start(r->b->ctx, row_path(r, path, buf, sizeof(buf)),
                                     expand_text(r, text, word, sizeof(word)));
-    int e = r->b->wait(r->b->ctx, p, ms);
+    int e = r->b->wait(r->b->ctx, p, r->b->blocked_ms);
 
-    say(r, "write %s \"%s\" by another process -> %s", path, shown(text, t), result(e));
+    say(r, "write %s \"%s\" by another process -> %s", path, shown(text, t), row_result(e));
     return e == -EINPROGRESS ? p : NULL;
 }
 
-static void
+void
 finish(struct rows *r, struct pending *p, const char *what)
 {
-    int e = p ? r->b->wait(r->b->ctx, p, PATIENCE_MS) : -ENOENT;
+    int e = p ? r->b->wait(r->b->ctx, p, r->b->patience_ms) : -ENOENT;
 
-    say(r, "then %s -> %s", what, result(e));
+    say(r, "then %s -> %s", what, row_result(e));
 }
 
-static void
+void
 kill_writer(struct rows *r, struct pending *p, const char *what)
 {
     if (p)
@@ -297,27 +352,26 @@ kill_writer(struct rows *r, struct pending *p, const char *what)
     say(r, "kill the writer of %s", what);
 }
 
-/* Something that must have happened "later": asks again for a while. */
-static void
+void
 eventually(struct rows *r, const char *path, const char *want)
 {
+    struct timespec nap = {.tv_nsec = 10000000};
+    double end = seconds_now() + r->b->patience_ms / 1000.0;
     char buf[512], text[512] = "";
-    int i, e = 0;
-    struct pending *p;
+    int e;
 
-    for (i = 0; i < PATIENCE_MS / 10; i++) {
-        e = r->b->read(r->b->ctx, expand(r, path, buf, sizeof(buf)), text, sizeof(text));
-        if (e >= 0 && strcmp(text, want) == 0)
+    (void)row_path(r, path, buf, sizeof(buf));
+    for (;;) {
+        e = r->b->read(r->b->ctx, buf, text, sizeof(text));
+        if ((e >= 0 && strcmp(text, want) == 0) || seconds_now() > end)
             break;
-        /* a delay that every backend has: a write that changes nothing */
-        p = r->b->start(r->b->ctx, expand(r, path, buf, sizeof(buf)), "");
-        (void)r->b->wait(r->b->ctx, p, 10);
+        (void)nanosleep(&nap, NULL);
     }
-    say(r, "later read %s -> %s", path, e < 0 ? result(e) : text);
+    say(r, "later read %s -> %s", path, e < 0 ? row_result(e) : text);
 }
 
-static void
-bind(struct rows *r, const char *who)
+void
+bind_vfio(struct rows *r, const char *who)
 {
     char path[64], at[64];
 
@@ -327,7 +381,7 @@ bind(struct rows *r, const char *who)
     (void)quiet(r, "vfio/bind", at);
 }
 
-static void
+void
 release(struct rows *r, const char *who)
 {
     char path[64], at[64];
@@ -338,446 +392,126 @@ release(struct rows *r, const char *who)
     (void)quiet(r, "vfio/unbind", at);
 }
 
-/* ---- sections ---- */
+/* ---- kernel events ---- */
 
-static void
-rows_override(struct rows *r)
+/* The value of KEY in a payload of NUL-terminated strings, or NULL. */
+static const char *
+event_value(const char *payload, size_t len, const char *key)
 {
-    static char page[4200], fits[4100];
+    size_t n = strlen(key);
 
-    section(r, "driver_override");
-    R(r, "gpu/driver_override");
-    W(r, "gpu/driver_override", "vfio-pci\n");
-    R(r, "gpu/driver_override");
-    driver_of(r, "gpu");
-    W(r, "gpu/driver_override", "no-such-driver");
-    R(r, "gpu/driver_override");
-    W(r, "gpu/driver_override", "a b");
-    R(r, "gpu/driver_override");
-    W(r, "gpu/driver_override", "");
-    R(r, "gpu/driver_override");
-    memset(page, 'x', 4095);
-    say(r, "write gpu/driver_override, 4095 bytes -> %s",
-        result(quiet(r, "gpu/driver_override", page)));
-    memset(fits, 'x', 4094);
-    say(r, "write gpu/driver_override, 4094 bytes -> %s",
-        result(quiet(r, "gpu/driver_override", fits)));
-    W(r, "gpu/driver_override", "\n");
-    R(r, "gpu/driver_override");
+    for (const char *p = payload; p < payload + len; p += strlen(p) + 1)
+        if (strncmp(p, key, n) == 0 && p[n] == '=')
+            return p + n + 1;
+    return NULL;
 }
 
-static void
-rows_probe(struct rows *r)
+static const char *
+subject_at(const struct rows *r, const char *addr)
 {
-    section(r, "drivers_probe");
-    W(r, "bus/drivers_probe", "$gpu");
-    driver_of(r, "gpu");
-    W(r, "gpu/driver_override", "no-such-driver");
-    W(r, "bus/drivers_probe", "$gpu");
-    driver_of(r, "gpu");
-    W(r, "bus/drivers_probe", "ffff:ff:1f.7");
-    W(r, "bus/drivers_probe", "01:00.0");
-    W(r, "bus/drivers_probe", "garbage");
-    W(r, "gpu/driver_override", "vfio-pci");
-    W(r, "bus/drivers_probe", "$gpu");
-    driver_of(r, "gpu");
-    W(r, "bus/drivers_probe", "$gpu");
-    driver_of(r, "gpu");
-    release(r, "gpu");
-}
+    static const char *const names[] = {"gpu", "twin", "pair", "audio", "lame", "spare"};
 
-static void
-rows_bind(struct rows *r)
-{
-    char node[64];
+    for (size_t i = 0; addr && i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *is = row_address(r, names[i], strlen(names[i]));
 
-    section(r, "bind and unbind");
-    W(r, "vfio/bind", "$gpu");
-    W(r, "gpu/driver_override", "no-such-driver");
-    W(r, "vfio/bind", "$gpu");
-    W(r, "vfio/bind", "ffff:ff:1f.7");
-    W(r, "vfio/bind", "01:00.0");
-    W(r, "vfio/bind", "garbage");
-    W(r, "/sys/bus/pci/drivers/no-such-driver/bind", "$gpu");
-    W(r, "gpu/driver/unbind", "$gpu");
-    W(r, "vfio/unbind", "$gpu");
-    W(r, "gpu/driver_override", "vfio-pci");
-    mode_of(r, "group node", group_node(r, "gpu", node, sizeof(node)));
-    W(r, "vfio/bind", "$gpu\n");
-    W(r, "vfio/bind", "$gpu");
-    driver_of(r, "gpu");
-    mode_of(r, "group node", group_node(r, "gpu", node, sizeof(node)));
-    mode_of(r, "container", "/dev/vfio/vfio");
-    W(r, "vfio/bind", "$gpu");
-    W(r, "gpu/driver_override", "no-such-driver");
-    driver_of(r, "gpu");
-    W(r, "vfio/bind", "$gpu");
-    W(r, "gpu/driver_override", "\n");
-    W(r, "gpu/driver/unbind", "$gpu");
-    driver_of(r, "gpu");
-    mode_of(r, "group node", group_node(r, "gpu", node, sizeof(node)));
-    W(r, "gpu/driver/unbind", "$gpu");
-}
-
-static void
-rows_bridge(struct rows *r)
-{
-    section(r, "a bridge");
-    driver_of(r, "bridge");
-    W(r, "bridge/driver/unbind", "$bridge");
-    W(r, "bridge/driver_override", "vfio-pci");
-    W(r, "vfio/bind", "$bridge");
-    driver_of(r, "bridge");
-    W(r, "bus/drivers_probe", "$bridge");
-    driver_of(r, "bridge");
-    W(r, "bridge/driver_override", "\n");
-    W(r, "bus/drivers_probe", "$bridge");
-    driver_of(r, "bridge");
-    R(r, "bridge/reset");
-}
-
-static void
-rows_new_id(struct rows *r)
-{
-    char vendor[32] = "", device[32] = "", path[512], id[80];
-
-    section(r, "new_id and remove_id");
-    (void)r->b->read(r->b->ctx, expand(r, "gpu/vendor", path, sizeof(path)), vendor,
-                     sizeof(vendor));
-    (void)r->b->read(r->b->ctx, expand(r, "gpu/device", path, sizeof(path)), device,
-                     sizeof(device));
-    (void)snprintf(id, sizeof(id), "%s %s", vendor + 2, device + 2);
-    W(r, "vfio/new_id", "nonsense");
-    say(r, "write vfio/new_id ID -> %s", result(quiet(r, "vfio/new_id", id)));
-    driver_of(r, "gpu");
-    driver_of(r, "twin");
-    say(r, "write vfio/new_id ID -> %s", result(quiet(r, "vfio/new_id", id)));
-    say(r, "write vfio/remove_id ID -> %s", result(quiet(r, "vfio/remove_id", id)));
-    driver_of(r, "gpu");
-    say(r, "write vfio/remove_id ID -> %s", result(quiet(r, "vfio/remove_id", id)));
-    release(r, "gpu");
-    release(r, "twin");
-    release(r, "pair");
-}
-
-static void
-rows_reset(struct rows *r)
-{
-    struct user u;
-
-    section(r, "reset and reset_method");
-    R(r, "gpu/reset_method");
-    W(r, "gpu/reset", "1");
-    W(r, "gpu/reset", "0");
-    W(r, "gpu/reset", "x");
-    W(r, "gpu/reset_method", "flr");
-    R(r, "gpu/reset_method");
-    W(r, "gpu/reset", "1\n");
-    W(r, "gpu/reset_method", "bus flr");
-    R(r, "gpu/reset_method");
-    W(r, "gpu/reset", "1");
-    W(r, "gpu/reset_method", "no-such-method");
-    W(r, "gpu/reset_method", "pm");
-    W(r, "gpu/reset_method", "");
-    R(r, "gpu/reset_method");
-    W(r, "gpu/reset_method", "\n");
-    R(r, "gpu/reset_method");
-    W(r, "gpu/reset", "1");
-    W(r, "gpu/reset_method", "default");
-    R(r, "gpu/reset_method");
-    bind(r, "gpu");
-    W(r, "gpu/reset", "1");
-    R(r, "gpu/power_state");
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "gpu", true, &u)));
-    W(r, "gpu/reset", "1");
-    user_close(r, &u);
-    release(r, "gpu");
-}
-
-static void
-rows_enable(struct rows *r)
-{
-    section(r, "enable");
-    W(r, "gpu/enable", "0");
-    W(r, "gpu/enable", "1");
-    R(r, "gpu/enable");
-    R(r, "gpu/power_state");
-    W(r, "gpu/enable", "1");
-    R(r, "gpu/enable");
-    W(r, "gpu/enable", "0");
-    W(r, "gpu/enable", "0");
-    W(r, "gpu/enable", "0");
-    R(r, "gpu/enable");
-    bind(r, "gpu");
-    W(r, "gpu/enable", "1");
-    W(r, "gpu/enable", "0");
-    release(r, "gpu");
-}
-
-static void
-rows_power(struct rows *r)
-{
-    static const char param[] = "/sys/module/vfio_pci/parameters/disable_idle_d3";
-
-    section(r, "power and BAR0");
-    bar_of(r, "gpu");
-    bind(r, "gpu");
-    R(r, "gpu/power/control");
-    R(r, "gpu/power_state");
-    R(r, "gpu/power/runtime_status");
-    bar_of(r, "gpu");
-    W(r, "gpu/power/control", "on");
-    R(r, "gpu/power_state");
-    bar_of(r, "gpu");
-    W(r, "gpu/power/control", "auto");
-    R(r, "gpu/power_state");
-    bar_of(r, "gpu");
-    W(r, "gpu/power/control", "sometimes");
-    release(r, "gpu");
-    bar_of(r, "gpu");
-    W(r, "gpu/reset", "1");
-    bar_of(r, "gpu");
-    W(r, param, "1");
-    R(r, param);
-    bind(r, "gpu");
-    R(r, "gpu/power_state");
-    bar_of(r, "gpu");
-    release(r, "gpu");
-    W(r, param, "0");
-    W(r, "gpu/d3cold_allowed", "0");
-    R(r, "gpu/d3cold_allowed");
-    W(r, "gpu/d3cold_allowed", "1");
-}
-
-static void
-rows_remove(struct rows *r)
-{
-    char path[512], text[4096] = "";
-
-    section(r, "remove and rescan");
-    W(r, "gpu/driver_override", "vfio-pci");
-    W(r, "gpu/remove", "0");
-    R(r, "gpu/driver_override");
-    W(r, "gpu/remove", "1");
-    R(r, "gpu/vendor");
-    W(r, "gpu/remove", "1");
-    W(r, "bus/drivers_probe", "$gpu");
-    W(r, "bus/rescan", "1");
-    driver_of(r, "gpu");
-    R(r, "gpu/driver_override");
-    (void)r->b->read(r->b->ctx, expand(r, "gpu/resource", path, sizeof(path)), text, sizeof(text));
-    say(r, "line 0 of gpu/resource -> %s",
-        strncmp(text, "0x0000000000000000 ", 19) == 0 ? "zero" : "assigned");
-    bar_of(r, "gpu");
-}
-
-static void
-rows_group_type(struct rows *r)
-{
-    section(r, "type of an IOMMU group");
-    W(r, "gpu/iommu_group/type", "no-such-type");
-    W(r, "gpu/iommu_group/type", "identity");
-    R(r, "gpu/iommu_group/type");
-    W(r, "gpu/iommu_group/type", "auto");
-}
-
-static void
-rows_group_open(struct rows *r)
-{
-    char node[64];
-    struct node *a, *b;
-    struct user u;
-
-    section(r, "a group node");
-    bind(r, "gpu");
-    group_node(r, "gpu", node, sizeof(node));
-    open_node(r, "group", node, &a);
-    R(r, "gpu/power_state");
-    open_node(r, "group again", node, &b);
-    r->b->close(r->b->ctx, b);
-    r->b->close(r->b->ctx, a);
-    open_node(r, "group after close", node, &a);
-    r->b->close(r->b->ctx, a);
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "gpu", true, &u)));
-    R(r, "gpu/power_state");
-    open_node(r, "group while held", node, &b);
-    r->b->close(r->b->ctx, b);
-    bar_of(r, "gpu");
-    if (u.device) {
-        uint32_t v = 0;
-
-        say(r, "read BAR0 by VFIO -> %s", result(r->b->vfio_bar0(r->b->ctx, u.device, &v)));
-        bar_of(r, "gpu");
+        if (is && strcmp(is, addr) == 0)
+            return names[i];
     }
-    user_close(r, &u);
-    R(r, "gpu/power_state");
-    W(r, "gpu/power/control", "on");
-    bar_of(r, "gpu");
-    release(r, "gpu");
+    return NULL;
 }
 
+#define FENCE "change"
+
+/* An event that is asked for ends the list: whatever comes later belongs to what is done later. */
 static void
-rows_viable(struct rows *r)
+take_events(struct rows *r, const char *after)
 {
-    struct user u;
+    char payload[4096];
+    size_t len = 0;
+    unsigned n = 0;
+    int e = quiet(r, "twin/uevent", FENCE);
 
-    section(r, "a group with a sibling on a host driver");
-    W(r, "audio/driver_override", "$dma");
-    W(r, "dma/bind", "$audio");
-    driver_of(r, "audio");
-    W(r, "audio/driver_override", "vfio-pci");
-    W(r, "vfio/bind", "$audio");
-    W(r, "vfio/unbind", "$audio");
-    bind(r, "pair");
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "pair", true, &u)));
-    user_close(r, &u);
-    W(r, "audio/driver/unbind", "$audio");
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "pair", true, &u)));
-    W(r, "audio/driver_override", "$dma");
-    W(r, "dma/bind", "$audio");
-    W(r, "bus/drivers_probe", "$audio");
-    driver_of(r, "audio");
-    user_close(r, &u);
-    W(r, "dma/bind", "$audio");
-    (void)quiet(r, "dma/unbind", "$audio");
-    (void)quiet(r, "audio/driver_override", "\n");
-    release(r, "pair");
-}
+    while (e >= 0) {
+        const char *action, *subsystem, *who, *driver;
 
-static void
-rows_pending_unbind(struct rows *r)
-{
-    struct pending *unbind, *reset, *enable;
-    struct node *n;
-    struct user u;
-    char node[64];
-
-    section(r, "unbind while a VMM holds the device");
-    bind(r, "gpu");
-    say(r, "container without device -> %s", result(user_open(r, "gpu", false, &u)));
-    W(r, "vfio/unbind", "$gpu");
-    user_close(r, &u);
-    bind(r, "gpu");
-    group_node(r, "gpu", node, sizeof(node));
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "gpu", true, &u)));
-    unbind = begin(r, "gpu/driver/unbind", "$gpu", BLOCKED_MS);
-    driver_of(r, "gpu");
-    mode_of(r, "group node", node);
-    open_node(r, "group", node, &n);
-    R(r, "gpu/vendor");
-    W(r, "gpu/driver_override", "\n");
-    W(r, "bus/drivers_probe", "$gpu");
-    bind(r, "twin");
-    driver_of(r, "twin");
-    W(r, "twin/reset", "1");
-    release(r, "twin");
-    driver_of(r, "twin");
-    reset = begin(r, "gpu/reset", "1", BLOCKED_MS);
-    kill_writer(r, reset, "reset");
-    enable = begin(r, "gpu/enable", "1", BLOCKED_MS);
-    kill_writer(r, enable, "enable");
-    user_close(r, &u);
-    finish(r, unbind, "unbind");
-    eventually(r, "gpu/enable", "1");
-    W(r, "gpu/enable", "0");
-
-    section(r, "unbind whose writer is killed");
-    bind(r, "gpu");
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "gpu", true, &u)));
-    unbind = begin(r, "gpu/driver/unbind", "$gpu", BLOCKED_MS);
-    kill_writer(r, unbind, "unbind");
-    mode_of(r, "group node", node);
-    (void)quiet(r, "gpu/driver_override", "\n");
-    user_close(r, &u);
-    W(r, "gpu/reset", "1");
-    driver_of(r, "gpu");
-    mode_of(r, "group node", node);
-}
-
-static void
-rows_pending_remove(struct rows *r)
-{
-    struct pending *remove;
-    struct user u;
-
-    section(r, "remove while a VMM holds the device");
-    bind(r, "gpu");
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "gpu", true, &u)));
-    remove = begin(r, "gpu/remove", "1", BLOCKED_MS);
-    R(r, "gpu/vendor");
-    W(r, "gpu/remove", "1");
-    user_close(r, &u);
-    finish(r, remove, "remove");
-    R(r, "gpu/vendor");
-    W(r, "bus/rescan", "1");
-    driver_of(r, "gpu");
-}
-
-static void
-rows_cdev(struct rows *r)
-{
-    const struct backend *b = r->b;
-    struct node *a, *c, *group, *iommufd = NULL;
-    struct pending *unbind;
-    struct user u;
-    char cdev[64], node[64];
-
-    section(r, "iommufd and the cdev");
-    if (b->open(b->ctx, "/dev/iommu", O_RDWR, &iommufd) < 0) {
-        say(r, "open /dev/iommu -> none: this kernel has no iommufd");
-        return;
+        e = r->b->event(r->b->ctx, payload, sizeof(payload) - 1, &len, r->b->patience_ms);
+        if (e < 0)
+            break;
+        payload[len] = '\0';
+        action = event_value(payload, len, "ACTION");
+        subsystem = event_value(payload, len, "SUBSYSTEM");
+        if (!action || !subsystem)
+            continue;
+        who = subject_at(r, event_value(payload, len, "PCI_SLOT_NAME"));
+        driver = event_value(payload, len, "DRIVER");
+        if (who && strcmp(who, "twin") == 0 && strcmp(action, FENCE) == 0)
+            break;
+        n++;
+        if (!after)
+            continue;
+        if (strncmp(subsystem, "vfio", 4) == 0)
+            say(r, "event after %s -> %s %s", after, action, subsystem);
+        else if (strcmp(subsystem, "pci") == 0 && who)
+            say(r, "event after %s -> %s %s%s%s", after, action, who, driver ? " driver " : "",
+                driver ? driver : "");
+        else
+            n--;
     }
-    bind(r, "gpu");
-    cdev_node(r, "gpu", cdev, sizeof(cdev));
-    group_node(r, "gpu", node, sizeof(node));
-    mode_of(r, "cdev", cdev);
-    open_node(r, "cdev", cdev, &a);
-    R(r, "gpu/power_state");
-    open_node(r, "cdev again", cdev, &c);
-    say(r, "bind the first to iommufd -> %s",
-        result(a ? b->bind_iommufd(b->ctx, a, iommufd) : -EBADF));
-    say(r, "bind the second to iommufd -> %s",
-        result(c ? b->bind_iommufd(b->ctx, c, iommufd) : -EBADF));
-    R(r, "gpu/power_state");
-    open_node(r, "group while the cdev is bound", node, &group);
-    b->close(b->ctx, group);
-    b->close(b->ctx, a);
-    R(r, "gpu/power_state");
-    say(r, "open the device as a VMM does -> %s", result(user_open(r, "gpu", true, &u)));
-    say(r, "bind the second to iommufd -> %s",
-        result(c ? b->bind_iommufd(b->ctx, c, iommufd) : -EBADF));
-    user_close(r, &u);
-    unbind = begin(r, "gpu/driver/unbind", "$gpu", BLOCKED_MS);
-    mode_of(r, "cdev", cdev);
-    b->close(b->ctx, c);
-    finish(r, unbind, "unbind");
-    (void)quiet(r, "gpu/driver_override", "\n");
-    b->close(b->ctx, iommufd);
+    if (after && e < 0)
+        say(r, "event after %s -> %s", after, row_result(e));
+    else if (after && n == 0)
+        say(r, "event after %s -> none", after);
 }
 
 void
-conformance_run(const struct backend *b, const struct subjects *s, char **ret_text)
+events(struct rows *r, const char *after)
 {
+    take_events(r, after);
+}
+
+void
+events_drop(struct rows *r)
+{
+    take_events(r, NULL);
+}
+
+/* ---- the sections ---- */
+
+static bool
+wanted(struct rows *r, const struct row_section *s, bool iommufd, const char *only)
+{
+    if (only && !strstr(s->name, only))
+        return false;
+    if (!s->needs)
+        return r->s->gpu != NULL;
+    if (strcmp(s->needs, "iommufd") == 0)
+        return iommufd && r->s->gpu;
+    if (strcmp(s->needs, "no iommufd") == 0)
+        return !iommufd && r->s->gpu;
+    return row_address(r, s->needs, strlen(s->needs)) != NULL;
+}
+
+void
+conformance_run(const struct backend *b, const struct subjects *s, const char *only,
+                char **ret_text)
+{
+    const struct row_section *const all[] = {sections_of_binding, sections_of_state,
+                                             sections_of_vfio};
+    bool iommufd = b->mode(b->ctx, "/dev/iommu") >= 0;
     struct rows r = {.b = b, .s = s};
+    const struct row_section *at;
     size_t size = 0;
 
     r.out = open_memstream(ret_text, &size);
     if (!r.out)
         abort();
-    rows_override(&r);
-    rows_probe(&r);
-    rows_bind(&r);
-    rows_bridge(&r);
-    rows_new_id(&r);
-    rows_reset(&r);
-    rows_enable(&r);
-    rows_power(&r);
-    rows_remove(&r);
-    rows_group_type(&r);
-    rows_group_open(&r);
-    rows_viable(&r);
-    rows_pending_unbind(&r);
-    rows_pending_remove(&r);
-    rows_cdev(&r);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        for (at = all[i]; at->name; at++) {
+            if (!wanted(&r, at, iommufd, only))
+                continue;
+            say(&r, "%s# %s%s%s%s", ftell(r.out) > 0 ? "\n" : "", at->name, at->needs ? " [" : "",
+                at->needs ? at->needs : "", at->needs ? "]" : "");
+            at->run(&r);
+        }
     (void)fclose(r.out);
 }

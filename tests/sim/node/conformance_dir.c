@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Conformance on a directory: a simulated node, or the running kernel with "/". Depends on nothing
- * but libc, so that it can be linked statically into an initramfs.
+ * Conformance on a directory: a simulated node, or the running kernel with "/".
  */
 #include "conformance.h"
 
@@ -81,6 +80,24 @@ dir_read(void *ctx, const char *path, char *text, size_t size)
 }
 
 static int
+dir_pread(void *ctx, const char *path, void *data, size_t n, off_t off)
+{
+    char buf[1024];
+    int fd = open(full(ctx, path, buf), O_RDONLY | O_CLOEXEC);
+    ssize_t r;
+
+    if (fd < 0)
+        return -errno;
+    r = pread(fd, data, n, off);
+    if (r < 0)
+        r = -errno;
+    else if ((size_t)r != n)
+        r = -ENODATA;
+    (void)close(fd);
+    return (int)r;
+}
+
+static int
 dir_readlink(void *ctx, const char *path, char *text, size_t size)
 {
     char buf[1024];
@@ -134,15 +151,26 @@ dir_close(void *ctx, struct node *n)
     free(n);
 }
 
+/* The kernel's own word on the group has to agree with what it then does; the simulated node cannot
+ * carry the structure and leaves it as it is. */
 static int
 dir_set_container(void *ctx, struct node *group, struct node *container)
 {
+    struct vfio_group_status status = {.argsz = sizeof(status), .flags = UINT32_MAX};
+    bool viable;
+    int r = 0;
+
     (void)ctx;
+    if (ioctl(group->fd, VFIO_GROUP_GET_STATUS, &status) < 0)
+        return -errno;
+    viable = status.flags & VFIO_GROUP_FLAGS_VIABLE;
     if (ioctl(group->fd, VFIO_GROUP_SET_CONTAINER, &container->fd) < 0)
-        return -errno;
-    if (ioctl(container->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
-        return -errno;
-    return 0;
+        r = -errno;
+    if (status.flags != UINT32_MAX && viable != (r == 0))
+        return -EPROTO;
+    if (r == 0 && ioctl(container->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
+        r = -errno;
+    return r;
 }
 
 static int
@@ -174,20 +202,28 @@ dir_vfio_bar0(void *ctx, struct node *device, uint32_t *ret)
 
 /* By mmap as on hardware; the simulated file cannot do that and answers pread. */
 static int
-dir_resource0(void *ctx, const char *path, uint32_t *ret)
+dir_resource0(void *ctx, const char *path, uint32_t off, bool write, uint32_t *val)
 {
+    off_t page = off & ~4095u;
+    uint32_t in_page = off & 4095u;
     char buf[1024];
     int fd = open(full(ctx, path, buf), O_RDWR | O_CLOEXEC), r = 0;
-    volatile uint32_t *p;
+    char *p;
 
     if (fd < 0)
         return -errno;
-    p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, page);
     if (p != MAP_FAILED) {
-        *ret = *p;
-        (void)munmap((void *)(uintptr_t)p, 4096);
+        volatile uint32_t *word = (volatile uint32_t *)(void *)(p + in_page);
+
+        if (write)
+            *word = *val;
+        else
+            *val = *word;
+        (void)munmap(p, 4096);
     } else if (errno == ENODEV) {
-        r = pread(fd, ret, sizeof(*ret), 0) < 0 ? -errno : 0;
+        r = (int)(write ? pwrite(fd, val, sizeof(*val), off) : pread(fd, val, sizeof(*val), off));
+        r = r < 0 ? -errno : 0;
     } else {
         r = -errno;
     }
@@ -215,29 +251,32 @@ dir_start(void *ctx, const char *path, const char *text)
     return p;
 }
 
-static void
-nap(void)
+static uint64_t
+now_ms(void)
 {
-    struct timespec ts = {.tv_nsec = 2000000};
+    struct timespec ts;
 
-    (void)nanosleep(&ts, NULL);
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 static int
 dir_wait(void *ctx, struct pending *p, unsigned ms)
 {
-    unsigned i;
+    struct timespec nap = {.tv_nsec = 2000000};
+    uint64_t end = now_ms() + ms;
     int st;
 
     (void)ctx;
-    for (i = 0; i <= ms / 2; i++) {
+    for (;;) {
         if (waitpid(p->pid, &st, WNOHANG) == p->pid) {
             free(p);
             return WIFEXITED(st) ? -WEXITSTATUS(st) : -EINTR;
         }
-        nap();
+        if (now_ms() >= end)
+            return -EINPROGRESS;
+        (void)nanosleep(&nap, NULL);
     }
-    return -EINPROGRESS;
 }
 
 /* The process is gone only when the kernel lets it go: reap it later, if at all. */
@@ -249,12 +288,46 @@ dir_abandon(void *ctx, struct pending *p)
     free(p);
 }
 
+/* ---- what a directory cannot do ---- */
+
+static int
+dir_modprobe(void *ctx, const char *module, bool load)
+{
+    (void)ctx;
+    (void)module;
+    (void)load;
+    return -ENOSYS;
+}
+
+static int
+dir_hardware(void *ctx, const char *verb, const char *who, const char *addr, const char *arg)
+{
+    (void)ctx;
+    (void)verb;
+    (void)who;
+    (void)addr;
+    (void)arg;
+    return -ENOSYS;
+}
+
+static int
+dir_event(void *ctx, char *payload, size_t size, size_t *ret_len, unsigned ms)
+{
+    (void)ctx;
+    (void)payload;
+    (void)size;
+    (void)ret_len;
+    (void)ms;
+    return -ENOSYS;
+}
+
 struct backend
 conformance_dir(const char *root)
 {
     return (struct backend){.ctx = (void *)(uintptr_t)root,
                             .write = dir_write,
                             .read = dir_read,
+                            .pread = dir_pread,
                             .readlink = dir_readlink,
                             .mode = dir_mode,
                             .open = dir_open,
@@ -266,5 +339,11 @@ conformance_dir(const char *root)
                             .resource0 = dir_resource0,
                             .start = dir_start,
                             .wait = dir_wait,
-                            .abandon = dir_abandon};
+                            .abandon = dir_abandon,
+                            .modprobe = dir_modprobe,
+                            .hardware = dir_hardware,
+                            .event = dir_event,
+                            .blocked_ms = 150,
+                            .patience_ms = 30000,
+                            .scale = 1.0};
 }

@@ -8,12 +8,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
 
@@ -88,6 +91,19 @@ mem_read(void *ctx, const char *path, char *buf, size_t size)
 }
 
 static int
+mem_pread(void *ctx, const char *path, void *data, size_t n, off_t off)
+{
+    struct sim_file *f;
+    ssize_t r = sim_k_open(ctx, path, O_RDONLY, &f);
+
+    if (r < 0)
+        return (int)r;
+    r = sim_k_pread(f, data, n, off);
+    sim_k_close(f);
+    return r >= 0 && (size_t)r != n ? -ENODATA : (int)r;
+}
+
+static int
 mem_readlink(void *ctx, const char *path, char *buf, size_t size)
 {
     int r = sim_k_readlink(ctx, path, buf, size);
@@ -148,16 +164,16 @@ mem_vfio_bar0(void *ctx, struct node *device, uint32_t *ret)
 }
 
 static int
-mem_resource0(void *ctx, const char *path, uint32_t *ret)
+mem_resource0(void *ctx, const char *path, uint32_t off, bool write, uint32_t *val)
 {
     struct sim_file *f;
-    int r = sim_k_open(ctx, path, O_RDWR, &f);
+    ssize_t r = sim_k_open(ctx, path, O_RDWR, &f);
 
     if (r < 0)
-        return r;
-    r = (int)sim_k_pread(f, ret, sizeof(*ret), 0);
+        return (int)r;
+    r = write ? sim_k_pwrite(f, val, sizeof(*val), off) : sim_k_pread(f, val, sizeof(*val), off);
     sim_k_close(f);
-    return r < 0 ? r : 0;
+    return r < 0 ? (int)r : 0;
 }
 
 /* ---- another thread that writes ---- */
@@ -199,23 +215,33 @@ mem_start(void *ctx, const char *path, const char *text)
     return p;
 }
 
+static uint64_t
+now_ms(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static int
 mem_wait(void *ctx, struct pending *p, unsigned ms)
 {
-    struct timespec ts = {.tv_nsec = 2000000};
-    unsigned i;
+    struct timespec nap = {.tv_nsec = 2000000};
+    uint64_t end = now_ms() + ms;
     int r;
 
     (void)ctx;
-    for (i = 0; i <= ms / 2; i++) {
+    for (;;) {
         r = atomic_load(&p->result);
         if (r <= 0) {
             pending_put(p);
             return r;
         }
-        (void)nanosleep(&ts, NULL);
+        if (now_ms() >= end)
+            return -EINPROGRESS;
+        (void)nanosleep(&nap, NULL);
     }
-    return -EINPROGRESS;
 }
 
 static void
@@ -225,12 +251,72 @@ mem_abandon(void *ctx, struct pending *p)
     pending_put(p);
 }
 
+/* ---- control, events ---- */
+
+static int
+mem_control(struct sim_kernel *k, const char *line)
+{
+    char reply[256];
+    struct err e = ERR_INIT;
+
+    return sim_k_control(k, line, reply, sizeof(reply), &e) < 0 ? -e.num : 0;
+}
+
+static int
+mem_modprobe(void *ctx, const char *module, bool load)
+{
+    char line[128];
+
+    (void)snprintf(line, sizeof(line), "%s %s", load ? "load" : "unload", module);
+    return mem_control(ctx, line);
+}
+
+static int
+mem_hardware(void *ctx, const char *verb, const char *who, const char *addr, const char *arg)
+{
+    char line[128];
+
+    (void)who;
+    (void)snprintf(line, sizeof(line), "%s %s %s", verb, addr, arg);
+    return mem_control(ctx, line);
+}
+
+/* A pipe that keeps payloads apart; whoever causes an event writes it, the caller reads it. */
+static int event_fds[2] = {-1, -1};
+
+static void
+on_event(void *ctx, const char *payload, size_t len)
+{
+    (void)ctx;
+    (void)!send(event_fds[1], payload, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static int
+mem_event(void *ctx, char *payload, size_t size, size_t *ret_len, unsigned ms)
+{
+    struct pollfd p = {.fd = event_fds[0], .events = POLLIN};
+    ssize_t n;
+
+    (void)ctx;
+    if (poll(&p, 1, (int)ms) <= 0)
+        return -EAGAIN;
+    n = recv(event_fds[0], payload, size, 0);
+    if (n < 0)
+        return -errno;
+    *ret_len = (size_t)n;
+    return 0;
+}
+
 struct backend
 conformance_mem(struct sim_kernel *k)
 {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, event_fds) < 0)
+        abort();
+    sim_k_on_uevent(k, on_event, NULL);
     return (struct backend){.ctx = k,
                             .write = mem_write,
                             .read = mem_read,
+                            .pread = mem_pread,
                             .readlink = mem_readlink,
                             .mode = mem_mode,
                             .open = mem_open,
@@ -242,5 +328,11 @@ conformance_mem(struct sim_kernel *k)
                             .resource0 = mem_resource0,
                             .start = mem_start,
                             .wait = mem_wait,
-                            .abandon = mem_abandon};
+                            .abandon = mem_abandon,
+                            .modprobe = mem_modprobe,
+                            .hardware = mem_hardware,
+                            .event = mem_event,
+                            .blocked_ms = 150,
+                            .patience_ms = 30000,
+                            .scale = 1.0};
 }

@@ -188,12 +188,13 @@ test_capabilities(void **state)
     } rows[] = {{"h100-sxm", 0x01, 0x40, false},   {"h100-sxm", 0x05, 0x48, false},
                 {"h100-sxm", 0x10, 0x60, false},   {"h100-sxm", 0x09, 0x9c, false},
                 {"h100-sxm", 0x11, 0xb0, false},   {"h100-sxm", 0x18, 0x12c, true},
-                {"h100-sxm", 0x24, 0x134, true},   {"h100-sxm", 0x01, 0x1b8, true},
+                {"h100-sxm", 0x15, 0x134, true},   {"h100-sxm", 0x01, 0x1b8, true},
                 {"h100-sxm", 0x0b, 0x2a4, true},   {"h100-sxm", 0x04, 0x2b8, true},
                 {"h100-sxm", 0x03, 0x2f0, true},   {"h100-sxm", 0x23, 0, true},
                 {"b200", 0x23, 0xaf0, true},       {"b200", 0x0b, 0, true},
                 {"rtxpro6000", 0x0b, 0x2a4, true}, {"rtxpro6000", 0x04, 0x2bc, true},
                 {"rtxpro6000", 0x23, 0, true},     {"nvswitch", 0x10, 0x60, false},
+                {"nvswitch", 0x15, 0, true},       {"nvswitch", 0x01, 0x1b8, true},
                 {"audio", 0x01, 0x60, false},      {"audio", 0x10, 0x78, false},
                 {"bridge", 0x10, 0x58, false},     {"usb", 0x05, 0x68, false}};
 
@@ -220,7 +221,9 @@ test_h100_header(void **state)
                 {0x18, 4, 0x0000000c},  {0x1c, 4, 0x38a0},     {0x20, 4, 0x0000000c},
                 {0x24, 4, 0x38c0},      {0x2c, 4, 0x16c110de}, {0x34, 1, 0x40},
                 {0x40, 4, 0x00134801},  {0x44, 2, 0x0008},     {0x48, 4, 0x01886005},
-                {0x2a8, 4, 0x01410001}, {0xf0, 2, 0x10de}};
+                {0x2a8, 4, 0x01410001}, {0xf0, 2, 0x10de},     {0xb2, 2, 0x0008},
+                {0xb4, 4, 0x00b90000},  {0xb8, 4, 0x00ba0000}, {0x138, 4, 0x00200000},
+                {0x13c, 4, 0x00001122}};
     struct sim_inproc *s = poke_new("h100-sxm", 0);
 
     (void)state;
