@@ -21,6 +21,8 @@
     X(GROUP_NOT_VIABLE, "unbind the named function of the IOMMU group from its host driver")       \
     X(VFS_ENABLED, "disable the GPU's virtual functions (sriov_numvfs = 0)")                       \
     X(VFIO_PCI_NOT_LOADED, "load vfio-pci (add it to /etc/modules-load.d)")                        \
+    X(VFIO_TYPE1_NOT_LOADED,                                                                       \
+      "load vfio_iommu_type1 (add it to /etc/modules-load.d), or use a kernel with iommufd")       \
     X(NO_CDEV, "use a kernel with CONFIG_VFIO_DEVICE_CDEV and iommufd, or set `vfio_node: group`") \
     X(NODE_MISSING, "the VFIO node did not appear in /dev: check devtmpfs and udev")               \
     X(NOT_BOUND, "bind the device to vfio-pci, or use `manage: full`")                             \
@@ -32,7 +34,7 @@
       "the device does not wake to D0: check d3cold_allowed, firmware and slot power")             \
     /* reading the device */                                                                       \
     X(LOCKDOWN,                                                                                    \
-      "kernel lockdown forbids resource0: boot without it (Secure Boot usually turns it on)")      \
+      "kernel lockdown (Secure Boot) forbids resource0: bind it to vfio-pci and go through VFIO")  \
     X(STRICT_DEVMEM, "a VFIO user has claimed BAR0: wait until it closes the device")              \
     X(DEVICE_GONE, "the device fell off the bus: reset the bus, else power-cycle the host")        \
     X(BAR_DEAD, "BAR0 does not answer: reset the GPU, else power-cycle the host")                  \

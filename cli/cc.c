@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "Usage: pgpuctl cc query ADDR|all\n"
-    "       pgpuctl cc plan  ADDR|all --mode on|off|devtools|ppcie\n"
-    "       pgpuctl cc set   ADDR|all --mode on|off|devtools|ppcie [--yes]\n"
+    "Usage: pgpuctl cc query ADDR|all [--via sysfs|vfio]\n"
+    "       pgpuctl cc plan  ADDR|all --mode on|off|devtools|ppcie [--via sysfs|vfio]\n"
+    "       pgpuctl cc set   ADDR|all --mode on|off|devtools|ppcie [--via sysfs|vfio] [--yes]\n"
     "       pgpuctl cc reset ADDR|all [--method function|bus|remove-rescan] [--yes]\n"
     "Reads or changes the confidential-computing mode of a GPU or NVSwitch (full PCI address, or\n"
     "all of them), directly on the hardware. Works on devices without a driver and on VFIO\n"
@@ -27,6 +27,10 @@ static const char usage[] =
     "  query       active mode, mode after the next reset, firmware settings\n"
     "  plan        what `set` would write; changes nothing\n"
     "  set         write, reset, wait for boot, verify\n"
+    "  --via       how registers are reached. sysfs: resource0, without a side effect, refused\n"
+    "              under kernel lockdown (Secure Boot). vfio: works there too, for devices on a\n"
+    "              VFIO driver, but opening and closing the device reset it. Without it `query`\n"
+    "              and `plan` take sysfs; `set` and `reset` take vfio where sysfs is refused\n"
     "  --yes       do not ask back\n"
     "  --progress  one line per step on stderr (default on a terminal)\n"
     "  --json      print a list of objects\n\n"
@@ -39,6 +43,8 @@ struct args {
     bool have_mode, yes, progress;
     enum hwd_rung rung;
     bool have_rung;
+    enum hwd_access via;
+    bool have_via;
 };
 
 static int
@@ -54,6 +60,17 @@ parse_rung(const char *s, enum hwd_rung *ret)
     for (unsigned i = 0; i <= HWD_RUNG_REMOVE_RESCAN; i++)
         if (strcmp(s, hwd_rung_name((enum hwd_rung)i)) == 0) {
             *ret = (enum hwd_rung)i;
+            return true;
+        }
+    return false;
+}
+
+static bool
+parse_via(const char *s, enum hwd_access *ret)
+{
+    for (unsigned i = HWD_ACCESS_SYSFS; i < HWD_ACCESS_COUNT; i++)
+        if (strcmp(s, hwd_access_name((enum hwd_access)i)) == 0) {
+            *ret = (enum hwd_access)i;
             return true;
         }
     return false;
@@ -78,14 +95,23 @@ parse_op(const char *s, uint32_t *ret)
     return false;
 }
 
+static bool
+only_looks(const struct args *a)
+{
+    return a->op == HWD_JOB_QUERY || a->op == HWD_JOB_PLAN;
+}
+
 /* -1: go on. */
 static int
 parse_options(int argc, char **argv, struct args *a)
 {
-    static const struct option opts[] = {
-        {"mode", required_argument, NULL, 'm'}, {"method", required_argument, NULL, 'r'},
-        {"yes", no_argument, NULL, 'y'},        {"progress", no_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
+    static const struct option opts[] = {{"mode", required_argument, NULL, 'm'},
+                                         {"method", required_argument, NULL, 'r'},
+                                         {"via", required_argument, NULL, 'v'},
+                                         {"yes", no_argument, NULL, 'y'},
+                                         {"progress", no_argument, NULL, 'p'},
+                                         {"help", no_argument, NULL, 'h'},
+                                         {NULL, 0, NULL, 0}};
     int o;
 
     while ((o = getopt_long(argc, argv, "hy", opts, NULL)) != -1) {
@@ -99,6 +125,11 @@ parse_options(int argc, char **argv, struct args *a)
             if (!parse_rung(optarg, &a->rung))
                 return wrong("--method is function, bus or remove-rescan, not ", optarg);
             a->have_rung = true;
+            break;
+        case 'v':
+            if (!parse_via(optarg, &a->via))
+                return wrong("--via is sysfs or vfio, not ", optarg);
+            a->have_via = true;
             break;
         case 'y':
             a->yes = true;
@@ -136,6 +167,11 @@ parse(int argc, char **argv, struct args *a)
         return wrong("--mode does not belong to ", argv[optind]);
     if (a->op != HWD_OP_RESET && a->have_rung)
         return wrong("--method does not belong to ", argv[optind]);
+    if (a->op == HWD_OP_RESET && a->have_via)
+        return wrong("--via does not belong to ", argv[optind]);
+    /* A look has no side effect unless it was asked for. */
+    if (!a->have_via)
+        a->via = only_looks(a) ? HWD_ACCESS_SYSFS : HWD_ACCESS_AUTO;
     return -1;
 }
 
@@ -184,12 +220,28 @@ select_units(const struct offline *o, const struct args *a, struct offline_run *
     return n ? n : -1;
 }
 
+/* What the way costs, before it is taken. */
+static void
+tell_cost(const struct args *a, int n)
+{
+    if (a->via != HWD_ACCESS_VFIO)
+        return;
+    (void)fprintf(stderr,
+                  "--via vfio: opening %s resets it, and closing it resets it again: twice about\n"
+                  "1.5 s until its firmware has booted, its memory is cleared, and a mode that is\n"
+                  "configured and not active becomes active.\n",
+                  n == 1 ? "the device" : "each device");
+}
+
 static bool
 confirm(const struct args *a, const struct offline_run *runs, int n)
 {
     char line[16];
 
-    if (a->yes || (a->op != HWD_JOB_SET && a->op != HWD_OP_RESET))
+    if (only_looks(a) && a->via != HWD_ACCESS_VFIO)
+        return true;
+    tell_cost(a, n);
+    if (a->yes)
         return true;
     if (!isatty(STDIN_FILENO)) {
         (void)fputs("pgpuctl: this resets devices; say --yes\n", stderr);
@@ -197,7 +249,9 @@ confirm(const struct args *a, const struct offline_run *runs, int n)
     }
     for (int i = 0; i < n; i++)
         (void)fprintf(stderr, "%s %s\n", PCI_STR(runs[i].unit->addr), runs[i].unit->facts.model);
-    if (a->op == HWD_JOB_SET)
+    if (only_looks(a))
+        (void)fputs("Open and reset? [y/N] ", stderr);
+    else if (a->op == HWD_JOB_SET)
         (void)fprintf(stderr, "Set to mode %s and reset? [y/N] ", cc_mode_name(a->mode));
     else
         (void)fprintf(stderr, "Reset (%s)? [y/N] ", hwd_rung_name(a->rung));
@@ -274,9 +328,14 @@ add_run(struct table *t, const struct args *a, const struct offline_run *r)
     if (!ok) {
         table_note(t, "error", o->text);
         table_note(t, "cure", reason_cure((enum reason)o->reason));
+        if (only_looks(a) && a->via != HWD_ACCESS_VFIO &&
+            (o->reason == REASON_LOCKDOWN || o->reason == REASON_STRICT_DEVMEM))
+            table_note(t, "alternative", "--via vfio (resets the device)");
     } else if (o->have_status && o->status.active != o->status.configured) {
         table_note(t, "pending", "the configured mode becomes active at the next reset");
     }
+    if (o->evidence.access == HWD_ACCESS_VFIO)
+        table_note(t, "via", hwd_access_name(HWD_ACCESS_VFIO));
     if (ok && o->have_status && a->op == HWD_JOB_QUERY)
         knob_note(t, &o->status.knobs);
     plan_note(t, o);
@@ -301,9 +360,9 @@ print_runs(const struct cli *c, const struct args *a, const struct offline_run *
 }
 
 static int
-work(const struct cli *c, const struct args *a, const struct offline *o, struct offline_run *runs)
+work(const struct cli *c, const struct args *a, struct offline *o, struct offline_run *runs)
 {
-    bool changes = a->op == HWD_JOB_SET || a->op == HWD_OP_RESET;
+    bool changes = !only_looks(a);
     const struct offline_work w = {
         .op = a->op,
         .mode = (uint32_t)a->mode,
@@ -322,6 +381,7 @@ work(const struct cli *c, const struct args *a, const struct offline *o, struct 
         (void)signal(SIGINT, SIG_IGN);
         (void)signal(SIGTERM, SIG_IGN);
     }
+    o->cfg.access = (int)a->via;
     offline_run(o, &w, runs, (unsigned)n);
     return print_runs(c, a, runs, n);
 }

@@ -53,10 +53,13 @@ use_text(char *buf, size_t size, const struct hwd_facts *f)
     else if (f->state == HWD_STATE_BUSY)
         (void)snprintf(buf, size, "busy:%s", hwd_op_name((enum hwd_op)f->op));
     else
-        (void)snprintf(buf, size, "%s%s", hwd_use_name((enum hwd_use)f->use),
+        (void)snprintf(buf, size, "%s%s%s", hwd_use_name((enum hwd_use)f->use),
                        f->flags & HWD_FACT_ARMED         ? "+armed"
                        : f->flags & HWD_FACT_HANDED_OVER ? "+handed-over"
-                                                         : "");
+                                                         : "",
+                       f->flags & HWD_FACT_REOPENED                                ? "+reopened"
+                       : f->flags & HWD_FACT_ARMED && f->access == HWD_ACCESS_VFIO ? "+vfio"
+                                                                                   : "");
 }
 
 static void

@@ -49,10 +49,13 @@ on_event(struct slot *sl, const struct offline_work *w, struct hwd_event *ev)
             w->progress(sl->run->unit, ev->phase, ev->detail);
         break;
     case HWD_EVENT_ASK_HOLD:
-        (void)hwd_worker_answer(sl->w, false, &ignored);
+        (void)hwd_worker_answer(sl->w, false, -1, &ignored);
         break;
     case HWD_EVENT_HOLD:
-        fd_close(&ev->fd);
+        hwd_grip_close(&ev->grip);
+        break;
+    case HWD_EVENT_DROP: /* there is nothing that we lent */
+        (void)hwd_worker_dropped(sl->w, &ignored);
         break;
     case HWD_EVENT_FN:
         if (pci_addr_cmp(ev->fn.addr, sl->run->unit->addr) == 0)

@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -56,7 +58,7 @@ allow(int ruleset, const char *path, unsigned long long rights)
 /* The first component: the kubelet may remove and make its directories anew, and a rule on one that
  * is gone would not hold for its successor. */
 static void
-allow_tree_of(int ruleset, const char *path)
+allow_top_of(int ruleset, const char *path)
 {
     char top[256];
     const char *slash = strchr(path + 1, '/');
@@ -68,6 +70,26 @@ allow_tree_of(int ruleset, const char *path)
     top[n] = '\0';
     if (strcmp(top, "/sys") != 0 && strcmp(top, "/dev") != 0 && strcmp(top, "/proc") != 0)
         allow(ruleset, top, FS_ALL);
+}
+
+/* The tree it is named in, and the one it is in: /var/run is a link to /run, and Landlock goes by
+ * where a file is. What is not there yet will be made below what is. */
+static void
+allow_tree_of(int ruleset, const char *path)
+{
+    char named[PATH_MAX], real[PATH_MAX];
+    char *slash;
+
+    allow_top_of(ruleset, path);
+    if (!str_copy(named, sizeof(named), path))
+        return;
+    while (!realpath(named, real)) {
+        slash = strrchr(named, '/');
+        if (!slash || slash == named)
+            return;
+        *slash = '\0';
+    }
+    allow_top_of(ruleset, real);
 }
 
 static void

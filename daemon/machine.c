@@ -156,6 +156,7 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
         u->handed_at = now_ns();
         u->absent = 0;
         if (anew) {
+            u->anew_at = u->handed_at;
             u->stopped = false;
             u->sandbox[0] = '\0';
             u->handed_list = u->node->pods.asked;

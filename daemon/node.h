@@ -79,6 +79,9 @@ struct unit {
     struct alloc *alloc; /* waiting for this unit; NULL = none */
     struct alloc *claim; /* not answered yet; outlives `alloc` when this unit is done early */
     uint64_t handed_at;
+    /* Of an Allocate's answer: a sandbox that was known before is a former pod's of the same name.
+     */
+    uint64_t anew_at;
     uint64_t handed_list; /* PodResources lists up to this one are older than the hand-over */
     bool placeholder;     /* known from the journal only: no facts yet */
     unsigned absent;

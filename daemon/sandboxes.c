@@ -85,15 +85,24 @@ is_of(const struct sandbox *s, const char *ns, const char *pod)
     return !s->ended && strcmp(s->ns, ns) == 0 && strcmp(s->pod, pod) == 0;
 }
 
-/* The sandbox of the pod: the one that is known to run, else the only one there is. */
-static struct sandbox *
-sandbox_of_pod(struct node *n, const struct owner *o)
+/* The kubelet's list has names alone, and a pod that is deleted by force leaves its name to the
+ * next one while its sandbox is still being stopped. */
+static bool
+may_have(const struct sandbox *s, const struct unit *u)
 {
+    return !s->ended && s->since >= u->anew_at;
+}
+
+/* The sandbox of the unit's pod: the one that is known to run, else the only one there is. */
+static struct sandbox *
+sandbox_of_pod(const struct unit *u)
+{
+    const struct owner *o = &u->owner;
     struct sandbox *only = NULL;
     size_t count = 0;
 
-    for (struct sandbox *s = n->sandboxes; s; s = s->next) {
-        if (!is_of(s, o->ns, o->pod))
+    for (struct sandbox *s = u->node->sandboxes; s; s = s->next) {
+        if (!may_have(s, u) || !is_of(s, o->ns, o->pod))
             continue;
         if (s->certain)
             return s;
@@ -108,10 +117,10 @@ static struct sandbox *
 owner_of(const struct unit *u)
 {
     if (u->listed && pods_know(u))
-        return sandbox_of_pod(u->node, &u->owner);
+        return sandbox_of_pod(u);
     if (u->facts.use == HWD_USE_HELD)
         for (struct sandbox *s = u->node->sandboxes; s; s = s->next)
-            if (!s->ended && has_node(s, u))
+            if (may_have(s, u) && has_node(s, u))
                 return s;
     return NULL;
 }

@@ -16,6 +16,7 @@
 static const char *const mode_names[] = {"off", "on", "devtools", "ppcie", NULL};
 static const char *const manage_names[] = {"full", "verify", NULL};
 static const char *const node_names[] = {"cdev", "group", NULL};
+static const char *const access_names[] = {"auto", "sysfs", "vfio", NULL}; /* enum hwd_access */
 static const char *const format_names[] = {"logfmt", "json", NULL};
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 
@@ -131,6 +132,12 @@ const struct conf_key hwd_config_keys[] = {
      .names = node_names,
      .dflt = "cdev",
      .help = "group: accept hosts without iommufd (confidential Kata guests need cdev)"},
+    {.name = "access",
+     .type = CONF_ENUM,
+     .offset = OFF(access),
+     .names = access_names,
+     .dflt = "auto",
+     .help = "registers through sysfs or vfio; auto: vfio where lockdown refuses sysfs"},
     {.name = "deadlines",
      .type = CONF_OBJECT,
      .offset = OFF(deadline),

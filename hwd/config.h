@@ -27,6 +27,7 @@ struct hwd_config {
     struct conf_strlist modes;   /* the floor: modes that may be asked for */
     int manage;                  /* enum hwd_manage */
     int vfio_node;               /* enum hwd_node */
+    int access;                  /* enum hwd_access */
     struct hwd_deadlines deadline;
     /* How long the GPU's firmware may take, ns; 0: what the chip is known to need. */
     struct {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Group holds: descriptors that keep VMMs out, counted by the units and operations that need them.
+ * Group holds: descriptors that keep VMMs out, counted by the units and operations that need them;
+ * and the open devices of units whose registers are reached through VFIO.
  */
 #include "hwd/svc.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 struct group_hold *
@@ -19,7 +22,7 @@ hold_find(struct svc *s, int group)
 }
 
 void
-hold_add(struct svc *s, int group, int fd)
+hold_add(struct svc *s, int group, int fd, bool is_cdev)
 {
     struct group_hold *h = hold_find(s, group);
 
@@ -31,7 +34,8 @@ hold_add(struct svc *s, int group, int fd)
     h = calloc(1, sizeof(*h));
     if (!h)
         abort(); /* 32 bytes: no sane way on */
-    *h = (struct group_hold){.group = group, .fd = fd, .refs = 1, .next = s->holds};
+    *h = (struct group_hold){
+        .group = group, .fd = fd, .is_cdev = is_cdev, .refs = 1, .next = s->holds};
     s->holds = h;
 }
 
@@ -44,33 +48,108 @@ hold_ref(struct svc *s, int group)
         h->refs++;
 }
 
-void
-hold_unref(struct svc *s, int group)
+/* Returns the descriptor to close where the last reference is gone, else -1. */
+static int
+take_last(struct svc *s, int group, bool *ret_is_cdev)
 {
     for (struct group_hold **p = &s->holds; *p; p = &(*p)->next) {
         struct group_hold *h = *p;
+        int fd = -1;
 
         if (h->group != group)
             continue;
         if (--h->refs == 0) {
             *p = h->next;
-            fd_close(&h->fd);
+            *ret_is_cdev = h->is_cdev;
+            fd = h->fd;
             free(h);
         }
-        return;
+        return fd;
     }
+    return -1;
+}
+
+void
+hold_unref(struct svc *s, int group, struct unit *u)
+{
+    bool is_cdev = false;
+    int fd = take_last(s, group, &is_cdev);
+
+    if (is_cdev)
+        away_close(u, -1, fd);
+    else
+        fd_close(&fd);
 }
 
 void
 unit_release(struct unit *u)
 {
+    bool is_cdev = false;
+    int dev = take_fd(&u->dev_fd), hold = -1;
+
+    unit_drop_dev(u);
     u->facts.flags &= ~(uint32_t)HWD_FACT_ARMED;
-    if (!u->holding)
-        return;
-    u->holding = false;
-    if (u->facts.use == HWD_USE_OURS)
-        u->facts.use = HWD_USE_FREE;
-    hold_unref(u->svc, u->held_group);
+    if (u->holding) {
+        u->holding = false;
+        if (u->facts.use == HWD_USE_OURS)
+            u->facts.use = HWD_USE_FREE;
+        hold = take_last(u->svc, u->held_group, &is_cdev);
+    }
+    if (dev >= 0 || is_cdev)
+        away_close(u, dev, hold);
+    else
+        fd_close(&hold);
+}
+
+/* ---- open devices ---- */
+
+/* Somebody unbinds the function, or it is being unplugged: the kernel waits until we let go. */
+static int
+on_request(sd_event_source *src, int fd, uint32_t revents, void *ctx)
+{
+    struct unit *u = ctx;
+
+    (void)fd;
+    (void)revents;
+    (void)sd_event_source_set_enabled(src, SD_EVENT_OFF); /* it would come again every 10 s */
+    log_info("device is wanted back, letting go", "unit", PCI_STR(u->desc.addr));
+    u->wanted = true;
+    if (u->op)
+        return 0; /* at its end */
+    unit_lost(u);
+    unit_tell(u);
+    scan_soon(u->svc, 0);
+    return 0;
+}
+
+bool
+unit_take_dev(struct unit *u, int dev, int request)
+{
+    if (u->dev_fd >= 0 || u->request_fd >= 0)
+        return false;
+    u->dev_fd = dev;
+    u->request_fd = request;
+    u->wanted = false;
+    if (request >= 0)
+        (void)sd_event_add_io(u->svc->loop, &u->request, request, EPOLLIN, on_request, u);
+    return true;
+}
+
+void
+unit_drop_dev(struct unit *u)
+{
+    u->request = sd_event_source_disable_unref(u->request);
+    fd_close(&u->request_fd);
+    fd_close(&u->dev_fd);
+    u->wanted = false;
+}
+
+bool
+unit_has_dev(const struct unit *u)
+{
+    const struct group_hold *h = u->holding ? hold_find(u->svc, u->held_group) : NULL;
+
+    return u->dev_fd >= 0 || (h && h->is_cdev);
 }
 
 /* ---- whose opens? ---- */

@@ -30,6 +30,8 @@ const char *hwd_job_name(uint32_t op);
 struct hwd_job {
     uint32_t op, flags, mode, rung;
     bool held;            /* whoever starts us holds the unit's group already */
+    int hold_fd, dev_fd;  /* with `held` alone: the starter's hold and open device, -1 none; the
+                             worker process gets copies of them */
     bool by_operator;     /* pgpuctl: claim rules and policy do not bind the operator */
     uint64_t deadline_ns; /* for the watchdog of an orphaned worker */
     struct hwd_unit unit;
@@ -38,6 +40,15 @@ struct hwd_job {
     const struct fs_root *root;
     int statedir; /* -1: no locks, no records */
 };
+
+/* Descriptors by which a device is held; -1: none. */
+struct hwd_grip {
+    int hold;          /* the group, or a cdev */
+    int dev;           /* the open device, where registers are reached through VFIO */
+    int request;       /* eventfd: somebody wants the device back */
+    bool hold_is_cdev; /* `hold` is the open device itself */
+};
+#define HWD_NO_GRIP ((struct hwd_grip){.hold = -1, .dev = -1, .request = -1})
 
 /* What an operation found and did. Flat: it crosses a socket. */
 struct hwd_outcome {
@@ -48,6 +59,7 @@ struct hwd_outcome {
     uint32_t use;                          /* PROBE_USE, IN_USE errors: enum hwd_use */
     uint32_t group_use;   /* PROBE_USE: what the group's node said, UNKNOWN where not asked */
     uint32_t group_opens; /* how often the procedure has opened the group's node */
+    uint32_t let_go;      /* 1: the hold was the device, and was closed for the hand-over */
     int32_t holder_pid;
     char holder_comm[32];
     struct hwd_evidence evidence;
@@ -60,11 +72,15 @@ struct hwd_outcome {
 struct hwd_io {
     void *ctx;
     void (*phase)(void *ctx, enum hwd_phase p, const char *detail);
-    /* 1: the starter holds the group meanwhile; 0: take it yourself; <0: error. Units of a gang
-     * share one hold, so only the starter knows. */
-    int (*ask_hold)(void *ctx, struct err *e);
-    /* Hands the hold on; the caller keeps and closes its own descriptor. */
-    int (*give_hold)(void *ctx, int fd, struct err *e);
+    /* 1: the starter holds the group meanwhile, and *ret_fd is a copy of its hold (-1: none is
+     * needed), which is the caller's; 0: take it yourself; <0: error. Units of a gang share one
+     * hold, so only the starter knows. */
+    int (*ask_hold)(void *ctx, int *ret_fd, struct err *e);
+    /* Hands on what is held; the caller keeps and closes its own descriptors. */
+    int (*give_hold)(void *ctx, const struct hwd_grip *g, struct err *e);
+    /* The starter closes its own descriptor of the open device, so that ours is the last: the
+     * close resets the device and takes its time, which is a worker's business. */
+    int (*drop_dev)(void *ctx, struct err *e);
     /* What a function looks like now. */
     void (*fn)(void *ctx, const struct vfio_fn *f, const struct hwd_former *former);
     /* HWD_JOB_SCAN, once, before its functions. */

@@ -44,7 +44,8 @@ log_op(const struct op *op, const struct err *e)
                  cc_mode_name((enum cc_mode)op->job.mode), "took_ms",
                  LOG_NUM((hwd_now() - op->started) / HW_MS(1)), "knobs", LOG_NUM(ev->knobs_written),
                  "resets", LOG_NUM(ev->resets), "reset",
-                 hwd_rung_name((enum hwd_rung)ev->reset_rung), "phases_ms", phases);
+                 hwd_rung_name((enum hwd_rung)ev->reset_rung), "access",
+                 hwd_access_name((enum hwd_access)ev->access), "phases_ms", phases);
     } else if (e->reason == REASON_OP_PENDING) { /* the client comes again, often many times */
         log_debug("refused", "op", hwd_job_name(op->job.op), "unit", PCI_STR(op->job.unit.addr),
                   "error", e->msg);
@@ -156,11 +157,11 @@ settle(struct op *op, bool ok, struct err *e)
         op->hold_ref = false;
     }
     if (op->hold_ref)
-        hold_unref(op->svc, op->group);
+        hold_unref(op->svc, op->group, u);
     op->hold_ref = false;
     if (changes_device(op->job.op) && past_hold)
         f->flags &= ~(uint32_t)(HWD_FACT_HANDED_OVER | HWD_FACT_OPENED | HWD_FACT_REOPENED);
-    if (changes_device(op->job.op) && !verified)
+    if ((changes_device(op->job.op) && !verified) || (op->dropped && !ok) || !u->holding)
         unit_release(u);
     if (!ok && !op_is_probe(op) && e->cls != ERR_CLASS_BUSY)
         f->flags &= ~(uint32_t)HWD_FACT_ARMED;
@@ -264,15 +265,21 @@ hand_over(struct op *op, struct err *e)
     if (op->job.op != HWD_OP_HANDOVER &&
         !(op->job.op == HWD_OP_PREPARE && (op->job.flags & HWD_REQ_HANDOVER)))
         return true;
-    if (u->holding && watch_handover(u))
+    if ((u->holding || op->out.let_go) && watch_handover(u)) {
+        /* While we held the group, or between the worker's close of the cdev and now: somebody
+         * else's. */
+        if (op->out.let_go ? op->cdev_opens > op->out.group_opens : u->early > 0)
+            watch_opened(u);
+        u->early = 0;
         return true;
+    }
     (void)err_reason(e, ENOENT, ERR_CLASS_RETRY, REASON_NODE_MISSING,
                      "hand over %s: its node cannot be watched", PCI_STR(u->desc.addr));
     return false;
 }
 
-static void
-start_queued(struct unit *u)
+void
+op_start_queued(struct unit *u)
 {
     struct hwd_request r = u->queued;
 
@@ -324,6 +331,8 @@ op_finish(struct op *op)
     units_refresh(s);
     u = unit_find(s, addr);
     if (u) {
+        if (op->out.evidence.access != HWD_ACCESS_AUTO)
+            u->facts.access = op->out.evidence.access;
         failed = settle_rebound(op, failed, &e);
         if (!u->rebound || !op_is_probe(op))
             settle_use(op, !failed);
@@ -353,5 +362,9 @@ op_finish(struct op *op)
         return;
     if (was_stuck && (u->facts.flags & HWD_FACT_BOUND) && !u->holding)
         watch_probe_again(u, 0, false);
-    start_queued(u);
+    if (u->wanted) {
+        unit_lost(u);
+        unit_tell(u);
+    }
+    op_start_queued(u);
 }

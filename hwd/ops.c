@@ -56,7 +56,7 @@ op_abandon(struct op *op)
 {
     op->unit->op = NULL;
     if (op->hold_ref)
-        hold_unref(op->svc, op->group);
+        hold_unref(op->svc, op->group, op->unit);
     op_free(op);
 }
 
@@ -109,7 +109,8 @@ answer_hold(struct op *op)
         op->taking = op->took = true;
     }
     op->wants_hold = false;
-    if (hwd_worker_answer(op->worker, have, &e) < 0)
+    if (hwd_worker_answer(op->worker, have, op->hold_ref ? hold_find(s, op->group)->fd : -1, &e) <
+        0)
         log_debug("worker does not take its answer", "error", e.msg);
 }
 
@@ -122,18 +123,35 @@ op_answer_siblings(struct svc *s, int group)
 }
 
 static void
-got_hold(struct op *op, int fd)
+got_grip(struct op *op, struct hwd_grip *g)
 {
     int group = op->group;
 
-    if (op->hold_ref || group < 0) { /* it has one: nonsense */
-        fd_close(&fd);
-        return;
+    if ((g->dev >= 0 || g->request >= 0) && unit_take_dev(op->unit, g->dev, g->request))
+        g->dev = g->request = -1;
+    if (g->hold >= 0 && !op->hold_ref && group >= 0) {
+        hold_add(op->svc, group, take_fd(&g->hold), g->hold_is_cdev);
+        op->hold_ref = true;
+        op->taking = false;
+        op_answer_siblings(op->svc, group);
     }
-    hold_add(op->svc, group, fd);
-    op->hold_ref = true;
-    op->taking = false;
-    op_answer_siblings(op->svc, group);
+    hwd_grip_close(g); /* what it had already: nonsense; the worker still has its copies */
+}
+
+/* The worker is about to close the device for good, and waits until ours is closed. */
+static void
+on_drop(struct op *op)
+{
+    struct group_hold *h = hold_find(op->svc, op->group);
+    struct err e = ERR_INIT;
+
+    unit_drop_dev(op->unit);
+    if (h && h->is_cdev) {
+        fd_close(&h->fd);
+        op->dropped = true;
+    }
+    if (hwd_worker_dropped(op->worker, &e) < 0)
+        log_debug("worker does not take its answer", "error", e.msg);
 }
 
 /* ---- worker events ---- */
@@ -182,7 +200,10 @@ op_read(struct op *op)
         answer_hold(op);
         break;
     case HWD_EVENT_HOLD:
-        got_hold(op, ev.fd);
+        got_grip(op, &ev.grip);
+        break;
+    case HWD_EVENT_DROP:
+        on_drop(op);
         break;
     case HWD_EVENT_FN:
         if (owns_fn(op, ev.fn.addr))
@@ -255,13 +276,16 @@ set_job(struct op *op, const struct hwd_request *r)
 {
     struct svc *s = op->svc;
     struct unit *u = op->unit;
+    const struct group_hold *h = hold_find(s, op->group);
 
     op->job = (struct hwd_job){
         .op = r->op,
         .flags = r->flags,
         .mode = r->mode,
         .rung = r->arg,
-        .held = hold_find(s, op->group) != NULL,
+        .held = h != NULL,
+        .hold_fd = h ? h->fd : -1,
+        .dev_fd = u->dev_fd,
         .deadline_ns = op->deadline,
         .unit = u->desc,
         .scan = s->scan,
@@ -297,9 +321,6 @@ op_start(struct unit *u, const struct hwd_request *r, uint64_t client, struct er
     op->started = hwd_now();
     op->deadline = hwd_config_deadline(s->p->cfg, (enum hwd_op)r->op, r->deadline_ms);
     op->out.mode_active = op->out.mode_configured = CC_MODE_UNKNOWN;
-    /* Where the functions leave their driver or the bus, a hold would be in the way. */
-    if (r->op == HWD_OP_GIVE_BACK || (r->op == HWD_OP_RESET && r->arg == HWD_RUNG_REMOVE_RESCAN))
-        unit_release(u);
     set_job(op, r);
     rc = hwd_worker_start(&op->job, &op->worker, e);
     if (rc >= 0) {
@@ -309,12 +330,14 @@ op_start(struct unit *u, const struct hwd_request *r, uint64_t client, struct er
     }
     if (rc < 0) {
         if (op->hold_ref)
-            hold_unref(s, op->group);
+            hold_unref(s, op->group, u);
         op_free(op);
         unit_tell(u); /* it may have lost its hold */
         return rc;
     }
     u->op = op;
+    if (!u->holding)
+        u->early = 0;
     u->rebound = false;
     u->facts.phase = 0;
     if (client) {
@@ -336,13 +359,39 @@ op_probe(struct unit *u, bool proc_only)
     watch_drain(u->svc); /* what happened before is not the probe's */
     if (u->op || u->holding || !(u->facts.flags & HWD_FACT_BOUND))
         return;
-    /* One at a time: its open of the node would be in the way of a sibling's. */
-    if (group_busy(u->svc, u->desc.facts.iommu_group, u)) {
+    /* One at a time: its open of the node would be in the way of a sibling's; and who closes a
+     * device for us is no user. */
+    if (u->away || group_busy(u->svc, u->desc.facts.iommu_group, u)) {
         watch_probe_again(u, SIBLING_WAIT, proc_only);
         return;
     }
     if (op_start(u, &r, 0, &e) < 0)
         log_warn("cannot look who holds it", "unit", PCI_STR(u->desc.addr), "error", e.msg);
+}
+
+static int
+queue(struct unit *u, uint64_t client, const struct hwd_request *r)
+{
+    u->queued = *r;
+    u->queued_client = client;
+    u->has_queued = true;
+    return 1;
+}
+
+/* Where the functions leave their driver or the bus, a hold would be in the way; and what is being
+ * closed has to be closed first. */
+static int
+admit_closing(struct unit *u, uint64_t client, const struct hwd_request *r, struct err *e)
+{
+    if (r->op == HWD_OP_GIVE_BACK || (r->op == HWD_OP_RESET && r->arg == HWD_RUNG_REMOVE_RESCAN))
+        unit_release(u);
+    if (!u->away)
+        return 0;
+    if (!u->has_queued && !away_late(u->away))
+        return queue(u, client, r);
+    return err_reason(e, EBUSY, ERR_CLASS_BUSY, REASON_OP_PENDING,
+                      "%s %s: the kernel has not come back from closing the device",
+                      hwd_job_name(r->op), PCI_STR(u->desc.addr));
 }
 
 /* 0: go on. 1: answered or queued. <0: refused. */
@@ -359,10 +408,7 @@ admit_busy(struct unit *u, uint64_t client, const struct hwd_request *r, struct 
         return err_reason(e, EBUSY, ERR_CLASS_BUSY, REASON_OP_PENDING, "%s %s: %s is under way",
                           hwd_job_name(r->op), PCI_STR(u->desc.addr),
                           hwd_job_name(u->op->client ? u->op->job.op : u->queued.op));
-    u->queued = *r;
-    u->queued_client = client;
-    u->has_queued = true;
-    return 1;
+    return queue(u, client, r);
 }
 
 static int
@@ -422,6 +468,8 @@ op_request(struct svc *s, uint64_t client, const struct hwd_request *r)
         rc = admit_probe(u, client, r, &e);
     if (rc == 0)
         rc = admit_handover(u, r, &e);
+    if (rc == 0)
+        rc = admit_closing(u, client, r, &e);
     if (rc == 0)
         rc = op_start(u, r, client, &e);
     if (rc < 0)

@@ -15,7 +15,9 @@
  *   8. reset, always: also where the mode is right, the memory of the last user is still there.
  *   9. wait for boot; 10. verify active and configured mode. Where boot or latching fails, once
  *      more with a bus reset.
- *  11. the group is viable and the node is there; the starter gets the hold.
+ *  11. the group is viable and the node is there; the starter gets the hold, and with it the open
+ *      device where registers are reached through VFIO. What is handed over is closed instead,
+ *      which resets it once more: harmless, since what is configured was verified.
  *
  * VERIFY and HANDOVER: 1 (read-only part), 3, 4, 5, 10, 11.
  */
@@ -104,6 +106,24 @@ reset_and_verify(struct proc *p, enum hwd_rung how, struct err *e)
     return 0;
 }
 
+/* Opening through VFIO resets the function, and does not bring every GPU back: where a reset is
+ * what was asked for, the stronger one is tried. */
+static int
+open_for_change(struct proc *p, struct err *e)
+{
+    int r = step_open(p, e);
+
+    if (r >= 0 || !p->vdev || !worth_bus_reset(e->reason))
+        return r;
+    err_clear(e);
+    r = step_reset(p, HWD_RUNG_BUS, e);
+    if (r < 0)
+        return r;
+    proc_phase(p, HWD_PHASE_REBOOT, "");
+    r = cc_wait_boot(&p->cc, e);
+    return r < 0 ? r : cc_sanity(&p->cc, e);
+}
+
 /* Steps 5 to 10. */
 int
 switch_mode(struct proc *p, struct err *e)
@@ -114,7 +134,7 @@ switch_mode(struct proc *p, struct err *e)
     int r;
 
     proc_phase(p, HWD_PHASE_BOOT, "");
-    r = step_open(p, e);
+    r = open_for_change(p, e);
     if (r < 0)
         return r;
     r = cc_mode_check(p->cc.dev, p->cc.chip, (enum cc_mode)p->job->mode, e);
@@ -211,7 +231,10 @@ do_prepare(struct proc *p, struct err *e)
     if (r < 0)
         return r;
     p->out->verified = 1;
-    return step_keep_hold(p, e);
+    r = step_keep_hold(p, (p->job->flags & HWD_REQ_HANDOVER) != 0, e);
+    if (r >= 0 && (p->job->flags & HWD_REQ_HANDOVER))
+        r = step_let_go(p, e);
+    return r;
 }
 
 /* What we armed we keep awake, and this is the path of every Allocate: the power files are read
@@ -272,7 +295,10 @@ verify_awake(struct proc *p, struct err *e)
     if (r < 0)
         return r;
     p->out->verified = 1;
-    return handover || (p->job->flags & HWD_REQ_HOLD) ? step_keep_hold(p, e) : 0;
+    if (!handover && !(p->job->flags & HWD_REQ_HOLD))
+        return 0;
+    r = step_keep_hold(p, handover, e);
+    return r >= 0 && handover ? step_let_go(p, e) : r;
 }
 
 static int
@@ -316,8 +342,11 @@ do_reset(struct proc *p, struct err *e)
     r = vfio_is_vfio_driver(proc_primary(p)->driver) ? step_hold(p, e) : 0;
     if (r < 0)
         return r;
-    if (how == HWD_RUNG_REMOVE_RESCAN)
+    if (how == HWD_RUNG_REMOVE_RESCAN) { /* it would wait for us */
+        fd_close(&p->lent_dev);
+        fd_close(&p->lent);
         fd_close(&p->hold);
+    }
     r = step_reset(p, how, e);
     if (r < 0)
         return r;
@@ -327,7 +356,7 @@ do_reset(struct proc *p, struct err *e)
         return r;
     r = step_wake(p, e);
     if (r >= 0)
-        r = step_open(p, e);
+        r = open_for_change(p, e);
     if (r >= 0)
         r = cc_wait_boot(&p->cc, e);
     step_unwake(p);

@@ -17,7 +17,7 @@
 static int
 ask_node(struct proc *p, struct err *e)
 {
-    int r = p->job->held ? 1 : p->io->ask_hold(p->io->ctx, e);
+    int r = p->job->held ? 1 : p->io->ask_hold(p->io->ctx, &p->lent, e);
 
     if (r != 0)
         return r < 0 ? r : 0;
@@ -123,6 +123,7 @@ do_offline(struct proc *p, struct err *e)
     return r;
 }
 
+/* Looks without a side effect, so never through VFIO. */
 int
 do_active(struct proc *p, struct err *e)
 {
@@ -131,7 +132,7 @@ do_active(struct proc *p, struct err *e)
 
     if (r < 0)
         return r;
-    r = step_open(p, e);
+    r = step_open_sysfs(p, e);
     if (r < 0)
         return r;
     r = cc_query_active(&p->cc, &m, e);

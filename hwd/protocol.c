@@ -69,6 +69,14 @@ hwd_rung_name(enum hwd_rung r)
     return name_at(n, ARRAY_SIZE(n), (unsigned)r);
 }
 
+const char *
+hwd_access_name(enum hwd_access a)
+{
+    static const char *const n[] = {"auto", "sysfs", "vfio"};
+
+    return name_at(n, ARRAY_SIZE(n), (unsigned)a);
+}
+
 static bool
 addr_ok(struct pci_addr a)
 {
@@ -109,10 +117,10 @@ facts_ok(const struct hwd_facts *f)
 {
     return addr_ok(f->unit) && (f->kind == HWD_KIND_GPU || f->kind == HWD_KIND_NVSWITCH) &&
            f->state <= HWD_STATE_STUCK && f->op < HWD_OP_COUNT && f->phase < HWD_PHASE_COUNT &&
-           f->use <= HWD_USE_HELD && f->mode_active <= CC_MODE_UNKNOWN &&
-           f->mode_configured <= CC_MODE_UNKNOWN && f->reason < REASON_COUNT &&
-           ENDS(f->holder_comm) && ENDS(f->chip) && ENDS(f->model) && ENDS(f->driver) &&
-           ENDS(f->former_driver) && ENDS(f->node) && ENDS(f->text);
+           f->use <= HWD_USE_HELD && f->access < HWD_ACCESS_COUNT &&
+           f->mode_active <= CC_MODE_UNKNOWN && f->mode_configured <= CC_MODE_UNKNOWN &&
+           f->reason < REASON_COUNT && ENDS(f->holder_comm) && ENDS(f->chip) && ENDS(f->model) &&
+           ENDS(f->driver) && ENDS(f->former_driver) && ENDS(f->node) && ENDS(f->text);
 }
 
 int
@@ -134,7 +142,7 @@ hwd_message_check(const struct hwd_message *m, size_t len, struct err *e)
     facts = m->type == HWD_MSG_FACTS || m->type == HWD_MSG_RESULT;
     if (m->phase >= HWD_PHASE_COUNT || m->err_class > ERR_CLASS_FATAL ||
         m->reason >= REASON_COUNT || !addr_ok(m->unit) || !ENDS(m->text) ||
-        m->evidence.reset_rung > HWD_RUNG_REMOVE_RESCAN)
+        m->evidence.reset_rung > HWD_RUNG_REMOVE_RESCAN || m->evidence.access >= HWD_ACCESS_COUNT)
         return err_set(e, EPROTO, ERR_CLASS_INVALID, "message: a field is out of range");
     if (facts && !facts_ok(&m->facts) &&
         /* Wire bytes. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */

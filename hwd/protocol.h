@@ -30,7 +30,7 @@
 #define HWD_SOCKET_DEFAULT "/run/pgpu-hwd/hwd.sock"
 
 #define HWD_PROTO_MAGIC 0x44574850u /* "PHWD" */
-#define HWD_PROTO_VERSION 2u
+#define HWD_PROTO_VERSION 3u
 
 enum hwd_op {
     HWD_OP_NONE = 0,
@@ -104,6 +104,8 @@ const char *hwd_phase_name(enum hwd_phase p);
 const char *hwd_op_name(enum hwd_op op);
 
 enum hwd_kind { HWD_KIND_GPU = 1, HWD_KIND_NVSWITCH = 2 };
+#define HWD_OPENS_MAX 9 /* this many or more */
+
 enum hwd_state { HWD_STATE_IDLE, HWD_STATE_BUSY, HWD_STATE_STUCK };
 enum hwd_use {
     HWD_USE_UNKNOWN, /* not looked at since the service started */
@@ -122,6 +124,14 @@ enum {
     HWD_FACT_REOPENED = 1u << 6,    /* with OPENED: let go of since, and opened again */
 };
 
+/* How registers are reached. */
+enum hwd_access {
+    HWD_ACCESS_AUTO,  /* resource0, and VFIO where that is refused; in evidence: not at all */
+    HWD_ACCESS_SYSFS, /* resource0 */
+    HWD_ACCESS_VFIO,  /* an open VFIO device: opening it and closing it reset it */
+    HWD_ACCESS_COUNT
+};
+
 struct hwd_facts {
     struct pci_addr unit;
     uint16_t vendor, device, subsys_vendor, subsys_device;
@@ -135,6 +145,10 @@ struct hwd_facts {
     int32_t holder_pid;                   /* 0 = unknown */
     int32_t numa_node, iommu_group, cdev; /* -1 = none */
     uint32_t gang_size;
+    uint32_t opens; /* of the node since the hand-over, as far as seen; at most HWD_OPENS_MAX */
+    /* How its registers were last reached. By VFIO: while it is ARMED the device is held open, and
+     * letting go of it (HANDOVER) resets it. */
+    uint32_t access;                       /* enum hwd_access; AUTO: not yet */
     uint32_t node_major, node_minor;       /* device number of `node`; major 0 = unknown */
     uint32_t mode_active, mode_configured; /* enum cc_mode, as last read */
     uint32_t reason; /* enum reason: why the unit cannot be prepared as it is; NONE = it can */
@@ -153,7 +167,8 @@ struct hwd_evidence {
     uint32_t total_ms;
     uint32_t knobs_written;
     uint32_t reset_rung; /* enum hwd_rung that worked */
-    uint32_t resets;
+    uint32_t resets;     /* asked for; those of opening and closing a VFIO device come on top */
+    uint32_t access;     /* enum hwd_access */
 };
 
 struct hwd_message {
@@ -169,10 +184,11 @@ struct hwd_message {
     struct hwd_evidence evidence; /* RESULT */
 };
 
-const char *hwd_kind_name(enum hwd_kind k);   /* "gpu", "nvswitch" */
-const char *hwd_state_name(enum hwd_state s); /* "idle", "busy", "stuck" */
-const char *hwd_use_name(enum hwd_use u);     /* "unknown", "free", "ours", "held" */
-const char *hwd_rung_name(enum hwd_rung r);   /* "function", "bus", "remove-rescan" */
+const char *hwd_kind_name(enum hwd_kind k);     /* "gpu", "nvswitch" */
+const char *hwd_state_name(enum hwd_state s);   /* "idle", "busy", "stuck" */
+const char *hwd_use_name(enum hwd_use u);       /* "unknown", "free", "ours", "held" */
+const char *hwd_rung_name(enum hwd_rung r);     /* "function", "bus", "remove-rescan" */
+const char *hwd_access_name(enum hwd_access a); /* "auto", "sysfs", "vfio" */
 
 /* Checks a packet of `len` bytes from the other side before anything in it is used: size, magic,
  * version, ranges of enums, terminated strings, a valid PCI address. INVALID. */

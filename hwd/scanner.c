@@ -12,31 +12,55 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #define SCAN_RETRY HW_SEC(1) /* after a scan that failed */
 #define SCAN_GAP HW_MS(200)  /* binding eight GPUs makes fifty uevents; one scan follows a few */
 
-/* What an operation reported after the scan had begun is newer than the scan. */
+/* Puts a function into its place in the order; without memory the scan stays as it is. */
+static void
+scan_add(struct hwd_scan *n, const struct vfio_fn *fn, const struct hwd_former *former)
+{
+    struct vfio_fn *f = realloc(n->inv.fn, (n->inv.n + 1) * sizeof(*f));
+    struct hwd_former *m = realloc(n->former, (n->inv.n + 1) * sizeof(*m));
+    unsigned at = 0;
+
+    n->inv.fn = f ? f : n->inv.fn;
+    n->former = m ? m : n->former;
+    if (!f || !m)
+        return;
+    while (at < n->inv.n && pci_addr_cmp(f[at].addr, fn->addr) < 0)
+        at++;
+    memmove(&f[at + 1], &f[at], (n->inv.n - at) * sizeof(*f));
+    memmove(&m[at + 1], &m[at], (n->inv.n - at) * sizeof(*m));
+    f[at] = *fn;
+    m[at] = *former;
+    n->inv.n++;
+}
+
+/* What an operation reported after the scan had begun is newer than the scan. A function that the
+ * scan did not find may have been off the bus by that very operation (remove and rescan take a real
+ * kernel longer than a scan): the next scan tells. */
 static void
 carry_over(struct svc *s, struct hwd_scan *fresh)
 {
-    for (unsigned i = 0; s->scan && i < fresh->inv.n; i++) {
-        for (unsigned j = 0; j < s->n_units; j++) {
-            const struct unit *u = s->units[j];
-            const struct vfio_fn *old;
+    for (unsigned i = 0; s->scan && i < s->n_units; i++) {
+        const struct unit *u = s->units[i];
 
-            if (!u->op && u->touched < s->scan_number)
-                continue;
-            for (unsigned k = 0; k < u->desc.n_fn; k++) {
-                if (pci_addr_cmp(u->desc.fn[k], fresh->inv.fn[i].addr) != 0)
-                    continue;
-                old = vfio_find(&s->scan->inv, u->desc.fn[k]);
-                if (!old)
-                    continue;
-                fresh->inv.fn[i] = *old;
-                fresh->former[i] = s->scan->former[old - s->scan->inv.fn];
+        if (!u->op && u->touched < s->scan_number)
+            continue;
+        for (unsigned k = 0; k < u->desc.n_fn; k++) {
+            const struct vfio_fn *old = vfio_find(&s->scan->inv, u->desc.fn[k]);
+            const struct vfio_fn *now = vfio_find(&fresh->inv, u->desc.fn[k]);
+            const struct hwd_former *former = old ? &s->scan->former[old - s->scan->inv.fn] : NULL;
+
+            if (old && now) {
+                fresh->former[now - fresh->inv.fn] = *former;
+                fresh->inv.fn[now - fresh->inv.fn] = *old;
+            } else if (old) {
+                scan_add(fresh, old, former);
             }
         }
     }
@@ -197,7 +221,8 @@ scan_read(struct svc *s)
             break;
         case HWD_EVENT_HOLD:
         case HWD_EVENT_ASK_HOLD:
-            fd_close(&ev.fd);
+        case HWD_EVENT_DROP:
+            hwd_grip_close(&ev.grip);
             ok = false;
             break;
         }

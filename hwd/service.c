@@ -272,7 +272,8 @@ start(struct svc *s, struct err *e)
     scan_soon(s, 0);
     tell_ready(s);
     log_info("serving", "socket", s->p->socket, "root", s->p->root->path, "manage",
-             s->p->cfg->manage == HWD_MANAGE_FULL ? "full" : "verify");
+             s->p->cfg->manage == HWD_MANAGE_FULL ? "full" : "verify", "access",
+             hwd_access_name((enum hwd_access)s->p->cfg->access));
     return 0;
 }
 
@@ -282,6 +283,7 @@ stop(struct svc *s)
     clients_close(s);
     scan_free(s);
     units_free(s);
+    away_free(s);
     close_uevents(s);
     (void)sd_event_source_disable_unref(s->uevent_retry);
     counts_free(s);

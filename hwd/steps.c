@@ -45,6 +45,9 @@ proc_init(struct proc *p, const struct hwd_job *job, const struct hwd_io *io,
     size_t n = job->scan ? job->scan->inv.n : 0;
 
     *p = (struct proc){.job = job, .io = io, .out = out, .lock = -1, .hold = -1};
+    p->lent = job->held ? job->hold_fd : -1;
+    p->lent_dev = job->held ? job->dev_fd : -1;
+    p->starter_has_dev = p->lent_dev >= 0;
     p->started = p->phase_since = hwd_now();
     if (!job->scan)
         return 0;
@@ -65,7 +68,10 @@ void
 proc_fini(struct proc *p)
 {
     dev_sysfs_close(p->dev);
+    dev_vfio_close(p->vdev);
     /* The hold goes before the lock: whoever gets the lock next finds the group as it is. */
+    fd_close(&p->lent_dev);
+    fd_close(&p->lent);
     fd_close(&p->hold);
     fd_close(&p->lock);
     free(p->scan.inv.fn);
@@ -370,7 +376,7 @@ step_hold(struct proc *p, struct err *e)
 
     if (p->job->held || p->covered || p->hold >= 0)
         return 0;
-    r = p->io->ask_hold(p->io->ctx, e);
+    r = p->io->ask_hold(p->io->ctx, &p->lent, e);
     p->covered = r > 0;
     if (r != 0) /* a sibling's hold covers us, or the starter is gone */
         return r < 0 ? r : 0;
@@ -387,7 +393,48 @@ step_hold(struct proc *p, struct err *e)
 }
 
 int
-step_keep_hold(struct proc *p, struct err *e)
+step_keep_hold(struct proc *p, bool handover, struct err *e)
 {
-    return p->hold < 0 ? 0 : p->io->give_hold(p->io->ctx, p->hold, e);
+    struct hwd_grip g = {.hold = p->hold,
+                         .dev = -1,
+                         .request = -1,
+                         .hold_is_cdev = vfio_hold_is_cdev(p->job->root, proc_primary(p))};
+
+    if (handover && g.hold_is_cdev)
+        return 0; /* it is let go of here and now */
+    if (!handover && p->vdev && !p->starter_has_dev) {
+        g.dev = dev_vfio_fd(p->vdev);
+        g.request = dev_vfio_request_fd(p->vdev);
+    }
+    if (g.hold < 0 && g.dev < 0)
+        return 0;
+    return p->io->give_hold(p->io->ctx, &g, e);
+}
+
+int
+step_let_go(struct proc *p, struct err *e)
+{
+    bool cdev = vfio_hold_is_cdev(p->job->root, proc_primary(p));
+    int r;
+
+    if (!p->vdev && p->lent_dev < 0 && !cdev)
+        return 0;
+    proc_phase(p, HWD_PHASE_RELEASE, "closing the device resets it");
+    if (p->starter_has_dev || (cdev && p->lent >= 0)) {
+        r = p->io->drop_dev(p->io->ctx, e);
+        if (r < 0)
+            return r;
+        p->starter_has_dev = false;
+    }
+    dev_sysfs_close(p->dev);
+    p->dev = NULL;
+    dev_vfio_close(p->vdev);
+    p->vdev = NULL;
+    fd_close(&p->lent_dev);
+    if (cdev) {
+        fd_close(&p->lent);
+        fd_close(&p->hold);
+        p->out->let_go = 1;
+    }
+    return 0;
 }

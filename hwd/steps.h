@@ -8,16 +8,21 @@
 
 #include "hwd/job.h"
 #include "vfio/dev_sysfs.h"
+#include "vfio/dev_vfio.h"
 
 struct proc {
     const struct hwd_job *job;
     const struct hwd_io *io;
     struct hwd_outcome *out;
-    struct hwd_scan scan; /* our own copy, refreshed from the kernel */
-    int lock;             /* the unit's lock */
-    int hold;             /* our own hold, -1 while the starter (or nobody) has it */
-    bool covered;         /* the starter said that it holds the group meanwhile */
-    struct dev_sysfs *dev;
+    struct hwd_scan scan;  /* our own copy, refreshed from the kernel */
+    int lock;              /* the unit's lock */
+    int hold;              /* our own hold, -1 while the starter (or nobody) has it */
+    bool covered;          /* the starter said that it holds the group meanwhile */
+    int lent;              /* our copy of the starter's hold, -1: none */
+    int lent_dev;          /* our copy of its open device, until vdev has taken it over */
+    bool starter_has_dev;  /* and it still has its own */
+    struct dev_sysfs *dev; /* how registers are reached: one of the two, or none yet */
+    struct dev_vfio *vdev;
     struct cc_session cc;
     enum hwd_phase phase;
     uint64_t phase_since, started;
@@ -47,13 +52,16 @@ int step_gate(struct proc *p, struct err *e);   /* claim and every standing obst
 int step_not_in_use(struct proc *p, struct err *e);
 int proc_holders(struct proc *p, struct err *e); /* the same, also where we hold the group */
 int step_bind(struct proc *p, struct err *e);
-int step_node(struct proc *p, struct err *e);      /* the VMM's node is there */
-int step_viable(struct proc *p, struct err *e);    /* a VMM could take the group now */
-int step_hold(struct proc *p, struct err *e);      /* exclusive from here on */
-int step_keep_hold(struct proc *p, struct err *e); /* the starter gets the hold */
+int step_node(struct proc *p, struct err *e);   /* the VMM's node is there */
+int step_viable(struct proc *p, struct err *e); /* a VMM could take the group now */
+int step_hold(struct proc *p, struct err *e);   /* exclusive from here on */
+int step_keep_hold(struct proc *p, bool handover, struct err *e); /* the starter gets the hold */
+/* Closes the open device, where there is one, so that a VMM can open it. This resets it. */
+int step_let_go(struct proc *p, struct err *e);
 int step_wake(struct proc *p, struct err *e);
-void step_unwake(struct proc *p);             /* for units that nobody manages */
-int step_open(struct proc *p, struct err *e); /* BAR0, sanity */
+void step_unwake(struct proc *p);                   /* for units that nobody manages */
+int step_open(struct proc *p, struct err *e);       /* BAR0, sanity */
+int step_open_sysfs(struct proc *p, struct err *e); /* the same, without any side effect */
 int step_reset(struct proc *p, enum hwd_rung how, struct err *e);
 
 /* Modes as read, for the outcome. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The service's inside, shared by its files: service.c (loop, socket), client.c, units.c (facts),
- * scanner.c, ops.c and op_end.c (operations), holds.c, watch.c. All of it belongs to the one thread
- * of the process, which never touches a device itself: whatever may block runs in a worker.
+ * scanner.c, ops.c and op_end.c (operations), holds.c, away.c, watch.c. All of it belongs to the
+ * one thread of the process, which never touches a device itself: whatever may block runs in a
+ * worker.
  */
 #ifndef PGPU_HWD_SVC_H
 #define PGPU_HWD_SVC_H
@@ -21,6 +22,7 @@ struct svc;
 struct unit;
 
 struct client; /* client.c */
+struct away;   /* away.c */
 
 /* One running operation. */
 struct op {
@@ -32,12 +34,14 @@ struct op {
     sd_event_source *io, *child, *timer;
     bool have_outcome;
     struct hwd_outcome out;
-    bool wants_hold; /* asked; a sibling is just taking it */
-    bool taking;     /* told to take the group itself */
-    bool took;       /* was told so once */
-    bool hold_ref;   /* the operation holds a reference on the hold of `group` */
-    int group;       /* of the unit when it began: the bus may change meanwhile */
-    bool was_armed;  /* when it began */
+    bool wants_hold;     /* asked; a sibling is just taking it */
+    bool taking;         /* told to take the group itself */
+    bool took;           /* was told so once */
+    bool hold_ref;       /* the operation holds a reference on the hold of `group` */
+    int group;           /* of the unit when it began: the bus may change meanwhile */
+    bool was_armed;      /* when it began */
+    bool dropped;        /* the hold was the open device, and only the worker has it now */
+    unsigned cdev_opens; /* seen while it ran, its own included */
     bool killed, stuck;
     char broken[128];  /* why we gave up on the worker; "" = did not */
     uint64_t started;  /* ns */
@@ -57,7 +61,12 @@ struct unit {
     uint64_t touched; /* number of the scan that may be older than what an operation reported */
     bool holding;     /* a reference on the hold of held_group */
     int held_group;
-    bool rebound; /* driver or nodes were replaced since the last operation began */
+    int dev_fd;     /* the open device, where registers are reached through VFIO; -1: none */
+    int request_fd; /* readable: somebody wants the device back */
+    sd_event_source *request;
+    bool wanted;       /* so it is, but an operation is under way */
+    struct away *away; /* descriptors of it are being closed */
+    bool rebound;      /* driver or nodes were replaced since the last operation began */
     int wd_group, wd_cdev;
     int watched_group, watched_cdev; /* numbers the watches are for */
     sd_event_source *probe;
@@ -66,11 +75,13 @@ struct unit {
     uint64_t last_open; /* ns */
     unsigned opens;     /* events of opening minus those of closing, since the hand-over */
     bool let_go;        /* it came back to none */
+    unsigned early;     /* opens of the cdev while we hold or work on it, less closes */
 };
 
 /* The hold of one IOMMU group, shared by the units of a gang. */
 struct group_hold {
     int group, fd;
+    bool is_cdev; /* `fd` is an open device: closing it takes its time */
     unsigned refs;
     struct group_hold *next;
 };
@@ -98,6 +109,7 @@ struct svc {
     struct unit **units;
     struct group_hold *holds;
     struct group_count *counts;
+    struct away *aways;
     /* scanner */
     struct hwd_worker *scan_worker;
     sd_event_source *scan_io, *scan_child, *scan_timer, *scan_later;
@@ -148,6 +160,7 @@ void op_probe(struct unit *u, bool proc_only);
 void op_answer_siblings(struct svc *s, int group);
 unsigned ops_running(const struct svc *s);
 void op_abandon(struct op *op); /* at the end of the program */
+void op_start_queued(struct unit *u);
 
 bool op_is_probe(const struct op *op);
 void op_free(struct op *op);
@@ -158,16 +171,28 @@ int op_on_deadline(sd_event_source *src, uint64_t usec, void *ctx);
 
 /* holds.c */
 struct group_hold *hold_find(struct svc *s, int group);
-void hold_add(struct svc *s, int group, int fd); /* takes fd, one reference */
+void hold_add(struct svc *s, int group, int fd, bool is_cdev); /* takes fd, one reference */
 void hold_ref(struct svc *s, int group);
-void hold_unref(struct svc *s, int group);
-void unit_release(struct unit *u); /* the unit's reference */
+void hold_unref(struct svc *s, int group, struct unit *u); /* `u`: for whom it was held */
+void unit_release(struct unit *u); /* the unit's reference, and its open device */
+/* Takes both descriptors; nothing is taken where the unit has one already. */
+bool unit_take_dev(struct unit *u, int dev, int request);
+/* Closes our copies of the open device; the worker has its own. */
+void unit_drop_dev(struct unit *u);
+/* Is an open device among what the unit holds? */
+bool unit_has_dev(const struct unit *u);
 /* Has a unit of the group, other than this one (NULL: any), an operation or probe under way? */
 bool group_busy(const struct svc *s, int group, const struct unit *but);
 void group_count(struct svc *s, int group, unsigned seen, unsigned own);
 /* Ends the counting: were there opens that were not ours? */
 bool group_counted(struct svc *s, int group);
 void counts_free(struct svc *s);
+
+/* away.c: closing an open device resets it and blocks for as long as that takes, so that a process
+ * of its own does it. Takes the descriptors, -1: none. */
+void away_close(struct unit *u, int dev, int hold);
+bool away_late(const struct away *a); /* not back after seconds: nobody waits for it */
+void away_free(struct svc *s);
 
 /* watch.c */
 int watch_init(struct svc *s, struct err *e);
@@ -179,6 +204,8 @@ bool watch_handover(struct unit *u);
 void watch_probe_again(struct unit *u, uint64_t delay_ns, bool proc_only);
 /* Somebody opened the group's node while we were busy with it; when, we cannot tell. */
 void watch_foreign_open(struct svc *s, int group);
+/* The unit's own node was opened, as far as events tell. */
+void watch_opened(struct unit *u);
 /* After a close: soon, then ever later. */
 void watch_probe_close(struct unit *u);
 

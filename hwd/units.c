@@ -66,6 +66,8 @@ merge(struct unit *u, const struct hwd_unit *desc)
         n.op_since_ns = f->op_since_ns;
         n.use = f->use;
         n.holder_pid = f->holder_pid;
+        n.opens = f->opens;
+        n.access = f->access;
         memcpy(n.holder_comm, f->holder_comm, sizeof(n.holder_comm));
         n.mode_active = f->mode_active;
         n.mode_configured = f->mode_configured;
@@ -104,6 +106,7 @@ unit_add(struct svc *s, const struct hwd_unit *desc)
     u->facts = desc->facts;
     u->facts.use = HWD_USE_UNKNOWN;
     u->held_group = -1;
+    u->dev_fd = u->request_fd = -1;
     s->units[s->n_units++] = u;
     return u;
 }

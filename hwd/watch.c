@@ -124,8 +124,30 @@ watch_probe_again(struct unit *u, uint64_t delay_ns, bool proc_only)
 
 /* ---- events ---- */
 
+/* For whoever asks afterwards: a hand-over is for one user, who opens the device and keeps it. Who
+ * it was the look that follows tells, if it is still there. Told a few times only: whoever opens it
+ * in a loop must not fill the log. */
 static void
-opened(struct unit *u)
+count_open(struct unit *u)
+{
+    struct hwd_facts *f = &u->facts;
+
+    if (!(f->flags & HWD_FACT_HANDED_OVER))
+        return;
+    f->flags |= HWD_FACT_OPENED;
+    if (f->opens == HWD_OPENS_MAX)
+        return;
+    f->opens++;
+    if (f->flags & HWD_FACT_REOPENED)
+        log_warn("opened again since it was handed over", "unit", PCI_STR(u->desc.addr), "opens",
+                 LOG_NUM(f->opens));
+    else
+        log_info("opened after the hand-over", "unit", PCI_STR(u->desc.addr), "opens",
+                 LOG_NUM(f->opens));
+}
+
+void
+watch_opened(struct unit *u)
 {
     u->last_open = hwd_now();
     u->probe_backoff = 0;
@@ -133,8 +155,7 @@ opened(struct unit *u)
         u->facts.flags |= HWD_FACT_REOPENED;
     u->opens++;
     u->facts.use = HWD_USE_HELD;
-    if (u->facts.flags & HWD_FACT_HANDED_OVER)
-        u->facts.flags |= HWD_FACT_OPENED;
+    count_open(u);
     unit_tell(u);
     /* For the name only, without touching the node: the VMM may be half way through its open. */
     watch_probe_again(u, NAME_DELAY, true);
@@ -169,8 +190,7 @@ watch_foreign_open(struct svc *s, int group)
         /* a close while we were looking was not counted: it may be the next user */
         if (!held && (u->facts.flags & HWD_FACT_OPENED))
             u->facts.flags |= HWD_FACT_REOPENED;
-        if (u->facts.flags & HWD_FACT_HANDED_OVER)
-            u->facts.flags |= HWD_FACT_OPENED;
+        count_open(u);
         if (!held) {
             u->last_open = hwd_now();
             u->facts.use = HWD_USE_HELD;
@@ -198,19 +218,36 @@ on_group(struct svc *s, int group, uint32_t mask)
         if (busy && u->facts.use == HWD_USE_HELD && !u->probe_backoff)
             u->probe_backoff = PROBE_DELAY;
         else if (!busy && (mask & IN_OPEN))
-            opened(u);
+            watch_opened(u);
         else if (!busy && (mask & IN_CLOSE))
             closed(u);
     }
 }
 
+/* While the group is held, or the device is worked on, a cdev can be opened, though not bound: who
+ * did so is its user as soon as we let go, and no other event tells. */
+static void
+count_early(struct unit *u, uint32_t mask)
+{
+    if (unit_has_dev(u)) /* our own opens are among them */
+        u->early = 0;
+    else if (mask & IN_OPEN)
+        u->early++;
+    else if (u->early > 0)
+        u->early--;
+}
+
 static void
 on_cdev(struct unit *u, uint32_t mask)
 {
+    if (u->op && (mask & IN_OPEN))
+        u->op->cdev_opens++;
+    if (u->holding || u->op)
+        count_early(u, mask);
     if (u->holding)
         return;
     if (mask & IN_OPEN)
-        opened(u);
+        watch_opened(u);
     else if (mask & IN_CLOSE)
         closed(u);
 }
@@ -300,9 +337,9 @@ watch_drain(struct svc *s)
         ;
 }
 
-/* The watch runs already. Everything up to here happened while we held the group, so it was not a
- * user's; our own close is an event that changes nothing (use is FREE then), and the first open
- * after it is the VMM's. */
+/* The watch runs already. Everything up to here happened while we held the group, so nobody could
+ * use the device, but may have its cdev open already; our own close is an event that changes
+ * nothing (use is FREE then), and the first open after it is the VMM's. */
 bool
 watch_handover(struct unit *u)
 {
@@ -331,6 +368,7 @@ watch_handover(struct unit *u)
     u->facts.flags &= ~(uint32_t)(HWD_FACT_OPENED | HWD_FACT_REOPENED);
     u->last_open = 0;
     u->opens = 0;
+    u->facts.opens = 0;
     u->let_go = false;
     u->probe_backoff = 0;
     u->probe = sd_event_source_disable_unref(u->probe);

@@ -19,7 +19,8 @@ struct hwd_worker;
 enum hwd_event_type {
     HWD_EVENT_PHASE,    /* phase, detail */
     HWD_EVENT_ASK_HOLD, /* answer with hwd_worker_answer() */
-    HWD_EVENT_HOLD,     /* fd, now the receiver's */
+    HWD_EVENT_HOLD,     /* grip, its descriptors now the receiver's */
+    HWD_EVENT_DROP,     /* close the open device, then hwd_worker_dropped() */
     HWD_EVENT_HOST,     /* iommufd, vfio_ready, n_fn */
     HWD_EVENT_FN,       /* fn, former */
     HWD_EVENT_OUTCOME,  /* outcome; the worker ends by itself now */
@@ -30,7 +31,7 @@ struct hwd_event {
     enum hwd_event_type type;
     enum hwd_phase phase;
     char detail[96];
-    int fd;
+    struct hwd_grip grip;
     bool iommufd, vfio_ready;
     unsigned n_fn;
     struct vfio_fn fn;
@@ -55,7 +56,10 @@ int hwd_worker_fd(const struct hwd_worker *w); /* readable when there is an even
 /* Next event: 1 with *ret filled, 0 nothing there, <0 the worker spoke nonsense. */
 int hwd_worker_next(struct hwd_worker *w, struct hwd_event *ret, struct err *e);
 
-/* `have`: the starter holds the group. */
-int hwd_worker_answer(struct hwd_worker *w, bool have, struct err *e);
+/* `have`: the starter holds the group, by `hold` (-1: the worker does not get it). */
+int hwd_worker_answer(struct hwd_worker *w, bool have, int hold, struct err *e);
+int hwd_worker_dropped(struct hwd_worker *w, struct err *e);
+
+void hwd_grip_close(struct hwd_grip *g);
 
 #endif

@@ -6,25 +6,13 @@
 #include "vfio/hold.h"
 
 #include "base/cleanup.h"
+#include "vfio/abi.h"
 #include "vfio/nodes.h"
-
-#include <linux/vfio.h>
+#include "vfio/sys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-/* Linux 6.6 include/uapi/linux/vfio.h, VFIO_DEVICE_BIND_IOMMUFD and its struct: missing in the
- * headers of Debian 12 (6.1). Later kernels append fields, which argsz leaves out. */
-#define BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
-struct bind_iommufd {
-    uint32_t argsz;
-    uint32_t flags;
-    int32_t iommufd;
-    uint32_t out_devid;
-};
 
 static int
 in_use_error(const struct vfio_fn *fn, const char *path, const char *what, int num, struct err *e)
@@ -34,57 +22,68 @@ in_use_error(const struct vfio_fn *fn, const char *path, const char *what, int n
 }
 
 static int
-open_node(const struct fs_root *root, const struct vfio_fn *fn, const char *path, struct err *e)
+open_node(const struct vfio_sys *sys, const struct fs_root *root, const struct vfio_fn *fn,
+          const char *path, struct err *e)
 {
-    struct err sub = ERR_INIT;
-    int fd = fs_open(root, path, O_RDWR | O_CLOEXEC, 0, &sub);
+    int fd = sys->open(sys->ctx, root, path);
+    enum err_class cls = ERR_CLASS_HW;
+    enum reason reason = REASON_NODE_MISSING;
 
     if (fd >= 0)
         return fd;
     if (fd == -EBUSY)
         return in_use_error(fn, path, "open", EBUSY, e);
-    *e = sub;
-    e->cls = ERR_CLASS_HW;
-    e->reason = REASON_NODE_MISSING;
-    if (fd == -ENOENT)
-        e->cls = ERR_CLASS_RETRY; /* devtmpfs or udev may be a moment late */
-    else if (fd == -EACCES || fd == -EPERM) {
-        e->cls = ERR_CLASS_FATAL;
-        e->reason = REASON_PERMISSION;
+    if (fd == -ENOENT) {
+        cls = ERR_CLASS_RETRY; /* devtmpfs or udev may be a moment late */
+    } else if (fd == -EACCES || fd == -EPERM) {
+        cls = ERR_CLASS_FATAL;
+        reason = REASON_PERMISSION;
     }
-    return err_prefix(e, "hold %s", PCI_STR(fn->addr));
+    return err_reason(e, -fd, cls, reason, "hold %s: open %s: %s", PCI_STR(fn->addr), path,
+                      strerror(-fd));
 }
 
 /* The bound cdev keeps the iommufd alive by itself (iommufd_ctx_from_fd takes a reference), so only
  * the cdev is handed back. */
 static int
-hold_cdev(const struct fs_root *root, const struct vfio_fn *fn, struct err *e)
+hold_cdev(const struct vfio_sys *sys, const struct fs_root *root, const struct vfio_fn *fn,
+          struct err *e)
 {
     char path[VFIO_PATH_MAX];
-    struct bind_iommufd b = {.argsz = sizeof(b)};
-    _cleanup_fd_ int dev = open_node(root, fn, node_of_cdev(fn, path), e), iommu = -1;
+    struct vfio_bind_iommufd b = {.argsz = sizeof(b)};
+    int dev = open_node(sys, root, fn, node_of_cdev(fn, path), e), iommu, num;
 
     if (dev < 0)
         return dev;
-    iommu = open_node(root, fn, PATH_DEV_IOMMU, e);
-    if (iommu < 0)
+    iommu = open_node(sys, root, fn, PATH_DEV_IOMMU, e);
+    if (iommu < 0) {
+        sys->close(sys->ctx, dev);
         return iommu;
-    b.iommufd = iommu;
-    if (ioctl(dev, BIND_IOMMUFD, &b) < 0) {
-        int num = errno;
-
-        /* EBUSY: held through its group. EINVAL: held through the cdev (Linux 6.12). */
-        if (num == EBUSY || num == EINVAL)
-            return in_use_error(fn, path, "bind to an iommufd", num, e);
-        return err_reason(e, num, ERR_CLASS_HW, REASON_NODE_MISSING,
-                          "hold %s: bind %s to an iommufd: %s", PCI_STR(fn->addr), path,
-                          strerror(num));
     }
-    return take_fd(&dev);
+    b.iommufd = iommu;
+    num = -sys->ioctl(sys->ctx, dev, VFIO_BIND_IOMMUFD, (uintptr_t)&b);
+    sys->close(sys->ctx, iommu);
+    if (num <= 0)
+        return dev;
+    sys->close(sys->ctx, dev);
+    /* EBUSY: held through its group. EINVAL: held through the cdev (Linux 6.12). */
+    if (num == EBUSY || num == EINVAL)
+        return in_use_error(fn, path, "bind to an iommufd", num, e);
+    return err_reason(e, num, ERR_CLASS_HW, REASON_NODE_MISSING,
+                      "hold %s: bind %s to an iommufd: %s", PCI_STR(fn->addr), path, strerror(num));
+}
+
+bool
+vfio_hold_is_cdev(const struct fs_root *root, const struct vfio_fn *fn)
+{
+    char path[VFIO_PATH_MAX];
+
+    return fn->cdev >= 0 && (fn->iommu_group < 0 || !fs_exists(root, node_of_group(fn, path)));
 }
 
 int
-vfio_hold(const struct fs_root *root, const struct vfio_fn *fn, struct err *e)
+vfio_hold_on(const struct vfio_sys *sys, const struct fs_root *root, const struct vfio_fn *fn,
+             struct err *e)
 {
     char path[VFIO_PATH_MAX];
 
@@ -95,9 +94,15 @@ vfio_hold(const struct fs_root *root, const struct vfio_fn *fn, struct err *e)
     if (fn->iommu_group < 0 && fn->cdev < 0)
         return err_reason(e, ENODEV, ERR_CLASS_INVALID, REASON_NO_IOMMU,
                           "hold %s: the function is in no IOMMU group", PCI_STR(fn->addr));
-    if (fn->cdev >= 0 && (fn->iommu_group < 0 || !fs_exists(root, node_of_group(fn, path))))
-        return hold_cdev(root, fn, e);
-    return open_node(root, fn, node_of_group(fn, path), e);
+    if (vfio_hold_is_cdev(root, fn))
+        return hold_cdev(sys, root, fn, e);
+    return open_node(sys, root, fn, node_of_group(fn, path), e);
+}
+
+int
+vfio_hold(const struct fs_root *root, const struct vfio_fn *fn, struct err *e)
+{
+    return vfio_hold_on(&vfio_sys_linux, root, fn, e);
 }
 
 int
@@ -111,11 +116,11 @@ vfio_in_use(const struct fs_root *root, const struct vfio_fn *fn, struct err *e)
     if (!vfio_is_vfio_driver(fn->driver))
         return 0;
     /* Binding the cdev would reset the device, so without a group node /proc has to do. */
-    if (fn->iommu_group < 0 || (fn->cdev >= 0 && !fs_exists(root, node_of_group(fn, path)))) {
+    if (fn->iommu_group < 0 || vfio_hold_is_cdev(root, fn)) {
         fd = vfio_holders(root, fn, getpid(), &holder, 1, e);
         return fd < 0 ? fd : fd > 0;
     }
-    fd = open_node(root, fn, node_of_group(fn, path), &sub);
+    fd = open_node(&vfio_sys_linux, root, fn, node_of_group(fn, path), &sub);
     if (fd >= 0) {
         fd_close(&fd);
         return 0;

@@ -15,6 +15,10 @@
  * IN_USE (EBUSY) where somebody else has it, NODE_MISSING where the node is not there. */
 int vfio_hold(const struct fs_root *root, const struct vfio_fn *fn, struct err *e);
 
+/* Where a kernel knows a function by cdev alone (CONFIG_VFIO_GROUP=n), the hold is that cdev, bound
+ * to an iommufd, and with it the open device; everywhere else the hold is the group. */
+bool vfio_hold_is_cdev(const struct fs_root *root, const struct vfio_fn *fn);
+
 struct vfio_holder {
     pid_t pid;
     char comm[32];

@@ -22,6 +22,7 @@
 #define PATH_MODULES "/lib/modules"
 #define PATH_DEV_VFIO "/dev/vfio"
 #define PATH_DEV_VFIO_CDEVS "/dev/vfio/devices"
+#define PATH_DEV_VFIO_CONTAINER "/dev/vfio/vfio"
 #define PATH_DEV_IOMMU "/dev/iommu"
 /* NVIDIA's host driver: one directory per GPU with its minor number, and its nodes
  * (open-gpu-kernel-modules 595.45.04, nv-procfs.c) */

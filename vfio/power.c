@@ -201,11 +201,13 @@ vfio_power_restore(const struct fs_root *root, struct pci_addr a,
     struct err first = ERR_INIT, second = ERR_INIT;
     int r = 0, s = 0;
 
-    /* Both are tried whatever becomes of the first. */
-    if (saved->control[0])
-        r = vfio_attr_write(root, a, "power/control", saved->control, &first);
+    /* In this order: a write to d3cold_allowed resumes the function and thereby cancels the
+     * suspend that `auto` has only just asked for, so that it would stay awake for ever (Linux
+     * 6.12, d3cold_allowed_store). Both are tried whatever becomes of the first. */
     if (saved->d3cold_allowed[0])
-        s = vfio_attr_write(root, a, "d3cold_allowed", saved->d3cold_allowed, &second);
+        r = vfio_attr_write(root, a, "d3cold_allowed", saved->d3cold_allowed, &first);
+    if (saved->control[0])
+        s = vfio_attr_write(root, a, "power/control", saved->control, &second);
     if (r >= 0 && s >= 0)
         return 0;
     *e = r < 0 ? first : second;

@@ -30,8 +30,8 @@
 
 #include <cmocka.h>
 
-/* Limits of waits are written for an idle machine; a loaded one gets this on top. What is waited
- * for ends the wait at once. */
+/* Limits of waits are written for an idle machine; a loaded one gets this on top, an emulated one
+ * what PGPU_TEST_PATIENCE (seconds) says. What is waited for ends the wait at once. */
 #define PATIENCE_MS 20000
 
 /* From linux/vfio.h: _IO(';', 100 + n). The simulated node takes them without their data. */
@@ -71,6 +71,14 @@ h_sleep_ms(unsigned ms)
     struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
 
     (void)nanosleep(&ts, NULL);
+}
+
+static unsigned
+patience_ms(void)
+{
+    const char *s = getenv("PGPU_TEST_PATIENCE");
+
+    return s ? (unsigned)strtoul(s, NULL, 10) * 1000 : PATIENCE_MS;
 }
 
 static const char *
@@ -146,6 +154,13 @@ command_line(const struct harness *h, enum harness_program p, char *buf, size_t 
                        b, d, d, d, d, h->o.node_args ? h->o.node_args : "");
         return;
     case H_HWD:
+        if (h->o.real_node) {
+            (void)snprintf(buf, size,
+                           "%s/hwd/pgpu-hwd --socket %s/hwd/hwd.sock --config %s/hwd.yaml "
+                           "--log-level debug --ready-fd 3",
+                           b, d, d);
+            return;
+        }
         (void)snprintf(buf, size,
                        "%s/hwd/pgpu-hwd --root %s/root --socket %s/hwd/hwd.sock --config "
                        "%s/hwd.yaml --uevent-socket %s/uevents.sock --log-level debug --ready-fd 3",
@@ -163,9 +178,10 @@ command_line(const struct harness *h, enum harness_program p, char *buf, size_t 
     case H_RUNTIME:
         (void)snprintf(buf, size,
                        "%s/sim/pgpu-sim runtime --nri %s/nri.sock --control %s/runtime.sock "
-                       "--pod-resources %s/kubelet/pod-resources/kubelet.sock --root %s/root "
+                       "--pod-resources %s/kubelet/pod-resources/kubelet.sock --root %s%s "
                        "--cdi-dir %s/cdi --ready-fd 3 %s",
-                       b, d, d, d, d, d, h->o.runtime_args ? h->o.runtime_args : "");
+                       b, d, d, d, h->o.real_node ? "" : d, h->o.real_node ? "/" : "/root", d,
+                       h->o.runtime_args ? h->o.runtime_args : "");
         return;
     case H_PROGRAMS:
         break;
@@ -179,7 +195,7 @@ wait_ready(struct harness *h, enum harness_program p, int fd)
     struct pollfd pfd = {.fd = fd, .events = POLLIN};
     char c[8];
 
-    if (poll(&pfd, 1, 20000) == 1 && read(fd, c, sizeof(c)) > 0)
+    if (poll(&pfd, 1, (int)patience_ms()) == 1 && read(fd, c, sizeof(c)) > 0)
         return;
     fail_msg("%s did not become ready, see %s/%s.log", program_names[p], h->dir, program_names[p]);
 }
@@ -222,7 +238,7 @@ harness_run(struct harness *h, enum harness_program p)
 void
 harness_kill(struct harness *h, enum harness_program p, int sig)
 {
-    uint64_t end = h_now_ms() + 10000;
+    uint64_t end = h_now_ms() + 10000 + (getenv("PGPU_TEST_PATIENCE") ? patience_ms() : 0);
     int status;
 
     if (h->pid[p] == 0)
@@ -273,7 +289,8 @@ harness_start(const struct harness_options *o)
                "nri:\n  sockets: [%s/nri.sock]\n%s%s",
                h->dir, h->dir, h->dir, h->dir, h->dir, h->dir, o->pod_poll ? o->pod_poll : "200ms",
                h->dir, o->nri_yaml ? o->nri_yaml : "", o->pgpud_yaml ? o->pgpud_yaml : "");
-    harness_run(h, H_NODE);
+    if (!o->real_node)
+        harness_run(h, H_NODE);
     harness_run(h, H_HWD);
     if (!o->no_kubelet)
         harness_run(h, H_KUBELET);
@@ -306,7 +323,7 @@ harness_stop(struct harness *h)
     harness_kill(h, H_HWD, SIGTERM);
     harness_kill(h, H_NODE, SIGTERM);
     (void)snprintf(path, sizeof(path), "%s/root", h->dir);
-    if (umount2(path, MNT_DETACH) == 0)
+    if (!h->o.real_node && umount2(path, MNT_DETACH) == 0)
         fail_msg("pgpu-sim left %s mounted", path);
     if (!keep)
         remove_tree(h->dir);
@@ -452,7 +469,7 @@ void
 harness_wait_unit(struct harness *h, const char *id, const char *key, const char *value,
                   unsigned ms)
 {
-    uint64_t end = h_now_ms() + ms + PATIENCE_MS;
+    uint64_t end = h_now_ms() + ms + patience_ms();
     char last[256] = "no answer";
 
     for (;;) {
@@ -491,7 +508,7 @@ find_resource(json_object *status, const char *resource)
 void
 harness_wait_healthy(struct harness *h, const char *resource, unsigned n, unsigned ms)
 {
-    uint64_t end = h_now_ms() + ms + PATIENCE_MS;
+    uint64_t end = h_now_ms() + ms + patience_ms();
     int64_t last = -1;
 
     for (;;) {

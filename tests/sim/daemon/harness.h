@@ -24,6 +24,8 @@ struct harness_options {
     const char *runtime_args; /* more of `pgpu-sim runtime`, which the test starts itself */
     bool no_pgpud;            /* the test starts it itself */
     bool no_kubelet;
+    bool real_node; /* the machine's own hardware (guests of tests/vm): no H_NODE, and nothing of
+                       what asks it: harness_node, "the simulated hardware's own account" */
 };
 
 /* True where the machine can run it (FUSE); else prints why, and the program should exit 77. */

@@ -32,12 +32,20 @@
 
 #include <cmocka.h>
 
-/* Limits of waits are written for an idle machine; a loaded one gets this on top. What is waited
- * for ends the wait at once. */
+/* Limits of waits are written for an idle machine; a loaded one gets this on top, an emulated one
+ * what PGPU_TEST_PATIENCE (seconds) says. What is waited for ends the wait at once. */
 #define PATIENCE_MS 20000
 
 #define ARGS_MAX 64
 #define READY_MS 20000
+
+static unsigned
+patience_ms(void)
+{
+    const char *s = getenv("PGPU_TEST_PATIENCE");
+
+    return s ? (unsigned)strtoul(s, NULL, 10) * 1000 : PATIENCE_MS;
+}
 
 uint64_t
 kit_now_ms(void)
@@ -128,7 +136,7 @@ spawn_ready(const char *line, const char *log)
     (void)close(p[1]);
     (void)close(out);
     pfd = (struct pollfd){.fd = p[0], .events = POLLIN};
-    if (poll(&pfd, 1, READY_MS) != 1 || read(p[0], word, sizeof(word)) <= 0)
+    if (poll(&pfd, 1, READY_MS + (int)patience_ms()) != 1 || read(p[0], word, sizeof(word)) <= 0)
         fail_msg("did not become ready (see %s): %s", log, line);
     (void)close(p[0]);
     return pid;
@@ -137,7 +145,7 @@ spawn_ready(const char *line, const char *log)
 static int
 reap(pid_t pid)
 {
-    uint64_t end = kit_now_ms() + 15000;
+    uint64_t end = kit_now_ms() + 15000 + patience_ms();
     int st = 0;
 
     while (waitpid(pid, &st, WNOHANG) == 0) {
@@ -172,10 +180,16 @@ kit_start_hwd(struct kit *k, const char *yaml)
 
     write_yaml(k, yaml);
     (void)snprintf(log, sizeof(log), "%s/hwd.log", d);
-    (void)snprintf(line, sizeof(line),
-                   "%s/hwd/pgpu-hwd --root %s/root --socket %s/hwd/hwd.sock --config %s/hwd.yaml "
-                   "--uevent-socket %s/ue.sock --log-level debug --ready-fd 3",
-                   bin(), d, d, d, d);
+    if (k->real)
+        (void)snprintf(line, sizeof(line),
+                       "%s/hwd/pgpu-hwd --socket %s/hwd/hwd.sock --config %s/hwd.yaml "
+                       "--log-level debug --ready-fd 3",
+                       bin(), d, d);
+    else
+        (void)snprintf(line, sizeof(line),
+                       "%s/hwd/pgpu-hwd --root %s/root --socket %s/hwd/hwd.sock --config "
+                       "%s/hwd.yaml --uevent-socket %s/ue.sock --log-level debug --ready-fd 3",
+                       bin(), d, d, d, d);
     k->hwd = spawn_ready(line, log);
 }
 
@@ -191,15 +205,33 @@ kit_end_hwd(struct kit *k, int sig)
     return st;
 }
 
+static struct kit *
+kit_new(bool real)
+{
+    struct kit *k = calloc(1, sizeof(*k));
+
+    assert_non_null(k);
+    k->real = real;
+    (void)snprintf(k->dir, sizeof(k->dir), "/tmp/pgpu-hwd-test.XXXXXX");
+    assert_non_null(mkdtemp(k->dir));
+    return k;
+}
+
+struct kit *
+kit_start_real(const char *yaml)
+{
+    struct kit *k = kit_new(true);
+
+    kit_start_hwd(k, yaml);
+    return k;
+}
+
 struct kit *
 kit_start(const char *node, const char *yaml)
 {
-    struct kit *k = calloc(1, sizeof(*k));
+    struct kit *k = kit_new(false);
     char line[1024], log[128], path[128];
 
-    assert_non_null(k);
-    (void)snprintf(k->dir, sizeof(k->dir), "/tmp/pgpu-hwd-test.XXXXXX");
-    assert_non_null(mkdtemp(k->dir));
     (void)snprintf(path, sizeof(path), "%s/root", k->dir);
     assert_int_equal(mkdir(path, 0700), 0);
     (void)snprintf(log, sizeof(log), "%s/sim.log", k->dir);
@@ -240,7 +272,8 @@ kit_stop(struct kit *k)
         (void)reap(k->sim);
     }
     (void)snprintf(path, sizeof(path), "%s/root", k->dir);
-    (void)umount2(path, MNT_DETACH);
+    if (!k->real)
+        (void)umount2(path, MNT_DETACH);
     if (!getenv("PGPU_KEEP"))
         (void)nftw(k->dir, rm_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     free(k);
@@ -290,8 +323,12 @@ kit_pgpuctl(const struct kit *k, char *buf, size_t size, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(words, sizeof(words), fmt, ap);
     va_end(ap);
-    (void)snprintf(line, sizeof(line), "%s/cli/pgpuctl --root %s/root --hwd %s/hwd/hwd.sock %s",
-                   bin(), k->dir, k->dir, words);
+    if (k->real)
+        (void)snprintf(line, sizeof(line), "%s/cli/pgpuctl --hwd %s/hwd/hwd.sock %s", bin(), k->dir,
+                       words);
+    else
+        (void)snprintf(line, sizeof(line), "%s/cli/pgpuctl --root %s/root --hwd %s/hwd/hwd.sock %s",
+                       bin(), k->dir, k->dir, words);
     return run(line, buf, size);
 }
 
@@ -300,7 +337,10 @@ kit_open(const struct kit *k, const char *path, int flags)
 {
     char full[256];
 
-    (void)snprintf(full, sizeof(full), "%s/root%s", k->dir, path);
+    if (k->real)
+        (void)snprintf(full, sizeof(full), "%s", path);
+    else
+        (void)snprintf(full, sizeof(full), "%s/root%s", k->dir, path);
     return open(full, flags | O_CLOEXEC);
 }
 
@@ -381,11 +421,11 @@ client_open(const struct kit *k)
 
     assert_non_null(c);
     c->fd = client_connect_raw(k);
-    assert_int_equal(next(c, &m, 5000), 1);
+    assert_int_equal(next(c, &m, 5000 + patience_ms()), 1);
     assert_int_equal(m.type, HWD_MSG_HELLO);
     assert_true(m.text[0]);
     do
-        assert_int_equal(next(c, &m, 10000), 1);
+        assert_int_equal(next(c, &m, 10000 + patience_ms()), 1);
     while (m.type != HWD_MSG_SYNCED);
     /* The service looks at bound units once at start. */
     while (client_pump(c, 150))
@@ -423,7 +463,7 @@ client_send(struct client *c, enum hwd_op op, const char *unit, enum cc_mode mod
 struct hwd_message
 client_result(struct client *c, uint64_t seq, unsigned ms)
 {
-    uint64_t end = kit_now_ms() + ms + PATIENCE_MS;
+    uint64_t end = kit_now_ms() + ms + patience_ms();
     struct hwd_message m = {0};
 
     while (kit_now_ms() < end) {
@@ -467,7 +507,7 @@ client_facts(struct client *c, const char *unit)
 const struct hwd_facts *
 client_wait(struct client *c, const char *unit, uint32_t mask, uint32_t want, int use, unsigned ms)
 {
-    uint64_t end = kit_now_ms() + ms + PATIENCE_MS;
+    uint64_t end = kit_now_ms() + ms + patience_ms();
     const struct hwd_facts *f;
 
     for (;;) {

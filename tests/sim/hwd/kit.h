@@ -17,6 +17,7 @@
 struct kit {
     char dir[64];
     pid_t sim, hwd;
+    bool real; /* the machine's own hardware and kernel events: guests of tests/vm */
 };
 
 struct client {
@@ -35,6 +36,8 @@ bool kit_possible(void);
 
 /* `node`: further words for `pgpu-sim node`; `yaml`: configuration of pgpu-hwd. */
 struct kit *kit_start(const char *node, const char *yaml);
+/* pgpu-hwd on the machine itself, whatever hardware it has. */
+struct kit *kit_start_real(const char *yaml);
 void kit_stop(struct kit *k);
 void kit_start_hwd(struct kit *k, const char *yaml);
 int kit_end_hwd(struct kit *k, int sig); /* wait status */

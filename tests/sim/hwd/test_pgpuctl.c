@@ -133,6 +133,35 @@ wrong_usage_is_told_from_failure(void **state)
     kit_stop(k);
 }
 
+/* The simulated node has no VFIO devices that can be opened for registers: what is asked before,
+ * and how it ends, can be seen here all the same. The rest is in tests/vm. */
+static void
+the_way_through_vfio_says_what_it_costs_and_asks(void **state)
+{
+    struct kit *k = kit_start(FAST "--gpus 1 --lockdown --driver vfio-pci", "");
+    struct client *c = client_open(k);
+
+    (void)state;
+    client_wait(c, GPU0, 0, 0, HWD_USE_FREE, 20000); /* the service has had its look */
+    client_close(c);
+    ctl(k, 1, "cc query " GPU0);
+    has("LOCKDOWN");
+    has("--via vfio");
+    if (strstr(out, "resets it again"))
+        fail_msg("a cost that is not taken: %s", out);
+    ctl(k, 2, "cc query " GPU0 " --via vfio");
+    has("resets it again");
+    has("--yes");
+    ctl(k, 1, "cc query " GPU0 " --via vfio --yes --json");
+    has("resets it again");
+    has("\"result\":\"NODE_MISSING\"");
+    ctl(k, 1, "cc set " GPU0 " --mode on --yes");
+    has("LOCKDOWN");
+    ctl(k, 2, "cc query " GPU0 " --via magic");
+    ctl(k, 2, "cc reset " GPU0 " --via vfio --yes");
+    kit_stop(k);
+}
+
 int
 main(void)
 {
@@ -140,6 +169,7 @@ main(void)
         cmocka_unit_test(devices_are_listed_with_and_without_the_service),
         cmocka_unit_test(the_mode_can_be_queried_planned_and_set_unbound_and_bound),
         cmocka_unit_test(what_the_service_holds_or_works_on_is_refused),
+        cmocka_unit_test(the_way_through_vfio_says_what_it_costs_and_asks),
         cmocka_unit_test(wrong_usage_is_told_from_failure),
     };
 
