@@ -32,6 +32,7 @@ an_empty_file_is_safe(void **state)
     assert_int_equal(c.claim.n, 2);
     assert_int_equal(c.manage, HWD_MANAGE_FULL);
     assert_int_equal(c.vfio_node, HWD_NODE_CDEV);
+    assert_int_equal(c.access, HWD_ACCESS_AUTO);
     assert_true(hwd_config_mode_allowed(&c, CC_MODE_ON));
     assert_true(hwd_config_mode_allowed(&c, CC_MODE_PPCIE));
     assert_false(hwd_config_mode_allowed(&c, CC_MODE_OFF));
@@ -47,10 +48,11 @@ what_is_printed_can_be_read_again(void **state)
     struct buf text;
 
     (void)state;
-    assert_int_equal(parse("claim: [nvidia, '0000:41:00.0']\nmodes: [devtools]\nmanage: verify\n"
-                           "deadlines: {prepare: 2m}\nrescan: 5s\nlog: {format: json}\n",
-                           &a, &e),
-                     0);
+    assert_int_equal(
+        parse("claim: [nvidia, '0000:41:00.0']\nmodes: [devtools]\nmanage: verify\n"
+              "access: vfio\ndeadlines: {prepare: 2m}\nrescan: 5s\nlog: {format: json}\n",
+              &a, &e),
+        0);
     buf_init(&text, 65536);
     conf_print(hwd_config_keys, &a, &text);
     if (parse(buf_cstr(&text), &b, &e) < 0)
@@ -58,6 +60,7 @@ what_is_printed_can_be_read_again(void **state)
     assert_int_equal(b.claim.n, 2);
     assert_string_equal(b.claim.v[1], "0000:41:00.0");
     assert_int_equal(b.manage, HWD_MANAGE_VERIFY);
+    assert_int_equal(b.access, HWD_ACCESS_VFIO);
     assert_int_equal(b.deadline.prepare, HW_SEC(120));
     assert_int_equal(b.rescan, HW_SEC(5));
     assert_int_equal(b.log.format, 1);
@@ -79,6 +82,7 @@ bad_values_are_refused_by_name(void **state)
         {"modes: [purple]\n", "modes"},
         {"manage: maybe\n", "manage"},
         {"vfio_node: both\n", "vfio_node"},
+        {"access: mmap\n", "access"},
         {"deadlines: {prepare: 1ms}\n", "prepare"},
         {"deadlines: {prepare: 1h}\n", "prepare"},
         {"log: {level: loud}\n", "level"},

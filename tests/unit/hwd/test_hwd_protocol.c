@@ -114,6 +114,8 @@ messages_are_checked_field_by_field(void **state)
     BAD(facts.reason, REASON_COUNT);
     BAD(facts.unit.fn, 8);
     BAD(evidence.reset_rung, HWD_RUNG_REMOVE_RESCAN + 1);
+    BAD(evidence.access, HWD_ACCESS_COUNT);
+    BAD(facts.access, HWD_ACCESS_COUNT);
     OPEN_STRING(text);
     OPEN_STRING(facts.holder_comm);
     OPEN_STRING(facts.chip);
