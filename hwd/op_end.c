@@ -188,6 +188,8 @@ settle_use(struct op *op, bool ok)
         }
     } else if (ok && op_is_probe(op) && op->out.use == HWD_USE_UNKNOWN) {
         /* only /proc was looked at, and it showed nobody: that proves nothing */
+        if (!(f->flags & HWD_FACT_CLAIMED))
+            f->use = HWD_USE_UNKNOWN;
     } else if ((ok && op_is_probe(op)) || f->phase > HWD_PHASE_HOLD) {
         f->use = HWD_USE_FREE;
     }

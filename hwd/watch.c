@@ -109,7 +109,8 @@ on_probe(sd_event_source *src, uint64_t usec, void *ctx)
     u->probe = sd_event_source_disable_unref(u->probe);
     if (u->op || u->holding || u->svc->stopping || !(u->facts.flags & HWD_FACT_BOUND))
         return 0;
-    op_probe(u, u->probe_proc_only);
+    /* The node of what is somebody else's is not opened, be it for a moment. */
+    op_probe(u, u->probe_proc_only || !(u->facts.flags & HWD_FACT_CLAIMED));
     return 0;
 }
 

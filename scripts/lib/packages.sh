@@ -35,14 +35,15 @@ pgpu_packages_peers() {
     echo runc
 }
 
-# The tier vm fetches QEMU and kernels itself, unpacks them and installs nothing; these it needs for that.
+# The tier vm fetches QEMU and a kernel itself, unpacks them and installs nothing. They are Debian's, on
+# Ubuntu too: hence the keys.
 pgpu_packages_vm() {
-    echo cpio xz-utils kmod
+    echo debian-archive-keyring python3 xz-utils
 }
 
 # To build the kernel of the tier iommufd.
 pgpu_packages_kernel() {
-    echo make bc bison flex libelf-dev libssl-dev rsync
+    echo make bc bison flex libelf-dev libssl-dev xz-utils kmod
 }
 
 pgpu_os() {

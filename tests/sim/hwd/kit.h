@@ -76,14 +76,18 @@ const struct hwd_facts *client_wait(struct client *c, const char *unit, uint32_t
 
 #define assert_ok(m)                                                                               \
     do {                                                                                           \
-        if ((m).err_class != ERR_CLASS_NONE)                                                       \
-            fail_msg("%s: %s", reason_name((enum reason)(m).reason), (m).text);                    \
+        const struct hwd_message m_ = (m);                                                         \
+                                                                                                   \
+        if (m_.err_class != ERR_CLASS_NONE)                                                        \
+            fail_msg("%s: %s", reason_name((enum reason)m_.reason), m_.text);                      \
     } while (0)
 #define assert_refused(m, r)                                                                       \
     do {                                                                                           \
-        if ((m).err_class == ERR_CLASS_NONE || (m).reason != (uint32_t)(r))                        \
+        const struct hwd_message m_ = (m);                                                         \
+                                                                                                   \
+        if (m_.err_class == ERR_CLASS_NONE || m_.reason != (uint32_t)(r))                          \
             fail_msg("expected %s, got %s: %s", reason_name(r),                                    \
-                     reason_name((enum reason)(m).reason), (m).text);                              \
+                     reason_name((enum reason)m_.reason), m_.text);                                \
     } while (0)
 
 #endif
