@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READY_WAIT_MS 1000
+#define READY_WAIT_MS 5000
 #define REAP_TRIES 100
 #define REAP_PAUSE_NS 5000000
 
