@@ -30,11 +30,6 @@ pgpu_packages_all() {
     echo clang "$rt" "$format" clang-tidy valgrind git
 }
 
-# The container runtimes of the tier peers. Go comes from elsewhere: no release has one that is new enough.
-pgpu_packages_peers() {
-    echo runc
-}
-
 # The tier vm fetches QEMU and a kernel itself, unpacks them and installs nothing. They are Debian's, on
 # Ubuntu too: hence the keys.
 pgpu_packages_vm() {

@@ -206,6 +206,41 @@ a_pods_second_sandbox_gets_the_gpu_scrubbed(void **state)
     harness_stop(h);
 }
 
+/* The kubelet's lists have names alone: a pod that was deleted by force leaves its name to the next
+ * one while its sandbox is still being stopped. */
+static void
+a_pod_of_the_same_name_does_not_inherit_the_former_ones_sandbox(void **state)
+{
+    struct harness *h =
+        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = "20ms"}, 1);
+    struct h_grant g, again;
+    json_object *o;
+    int64_t resets;
+
+    (void)state;
+    h_run(h, &g, "default/a " RES "=1");
+    h_runtime_ok(h, "run-pod default a " SNP " kata");
+    wait_sandbox(h, g.id[0], true);
+    h_runtime_ok(h, "kill-vmm default/a");
+    h_end(h, "default/a");
+    harness_wait_healthy(h, RES, 1, 10000);
+    h_run(h, &again, "default/a " RES "=1");
+    harness_wait_unit(h, g.id[0], "pod", "a", 5000);
+    resets = h_resets(h, g.id[0]);
+    o = harness_status(h);
+    assert_string_equal(jstr(harness_unit(o, g.id[0]), "sandbox"), "");
+    (void)json_object_put(o);
+    h_runtime_ok(h, "stop-pod default/a");
+    h_runtime_ok(h, "remove-pod default/a");
+    h_runtime_ok(h, "run-pod default a " SNP " kata");
+    harness_wait_unit(h, g.id[0], "state", "in_use", 5000);
+    wait_sandbox(h, g.id[0], true);
+    assert_int_equal(h_resets(h, g.id[0]), resets + 1); /* the second VM's open */
+    (void)json_object_put(create(h, "default/a main"));
+    h_no_violations(h);
+    harness_stop(h);
+}
+
 /* The next sandbox may come while the pod's GPUs are being handed over once more: refused until all
  * are, and then it is known to have all of them. */
 static void
@@ -613,6 +648,7 @@ main(void)
         cmocka_unit_test(a_confidential_pod_is_guarded_injected_and_released),
         cmocka_unit_test(a_sandbox_that_stopped_is_waited_for_until_its_vm_is_gone),
         cmocka_unit_test(a_pods_second_sandbox_gets_the_gpu_scrubbed),
+        cmocka_unit_test(a_pod_of_the_same_name_does_not_inherit_the_former_ones_sandbox),
         cmocka_unit_test(a_sandbox_in_the_middle_of_a_hand_over_gets_all_or_nothing),
         cmocka_unit_test(a_vm_that_never_came_up_leaves_a_scrubbed_gpu),
         cmocka_unit_test(a_gpu_that_was_allocated_before_a_reboot_is_prepared_for_its_pod),

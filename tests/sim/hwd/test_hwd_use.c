@@ -273,6 +273,31 @@ a_user_is_not_robbed_of_a_companion(void **state)
     kit_stop(k);
 }
 
+/* While the group is held a cdev can be opened, and bound as soon as it is let go of. */
+static void
+who_has_the_cdev_open_at_the_hand_over_is_its_user(void **state)
+{
+    struct kit *k = kit_start(FAST "--gpus 1", "");
+    struct client *c = client_open(k);
+    struct hwd_message m = client_do(c, HWD_OP_PREPARE, GPU0, CC_MODE_ON, 0);
+    int fd;
+
+    (void)state;
+    assert_ok(m);
+    fd = open_soon(k, m.facts.node);
+    (void)close(fd);
+    assert_ok(client_do(c, HWD_OP_HANDOVER, GPU0, CC_MODE_ON, 0));
+    client_wait(c, GPU0, OURS, HWD_FACT_HANDED_OVER, HWD_USE_FREE, 5000);
+    assert_ok(client_do(c, HWD_OP_PREPARE, GPU0, CC_MODE_ON, 0));
+    fd = open_soon(k, m.facts.node);
+    assert_ok(client_do(c, HWD_OP_HANDOVER, GPU0, CC_MODE_ON, 0));
+    client_wait(c, GPU0, OURS, HWD_FACT_HANDED_OVER | HWD_FACT_OPENED, HWD_USE_HELD, 5000);
+    (void)close(fd);
+    client_wait(c, GPU0, OURS, HWD_FACT_HANDED_OVER | HWD_FACT_OPENED, HWD_USE_FREE, 5000);
+    client_close(c);
+    kit_stop(k);
+}
+
 int
 main(void)
 {
@@ -283,6 +308,7 @@ main(void)
         cmocka_unit_test(lost_events_are_taken_for_opens),
         cmocka_unit_test(a_request_that_waits_is_answered_when_its_unit_leaves),
         cmocka_unit_test(a_user_is_not_robbed_of_a_companion),
+        cmocka_unit_test(who_has_the_cdev_open_at_the_hand_over_is_its_user),
     };
 
     if (!kit_possible())
