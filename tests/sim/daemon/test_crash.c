@@ -113,6 +113,13 @@ arming_survives_the_death_of_hwd(void **state)
     sweep_arming(H_HWD);
 }
 
+/* The kubelet had heard of the death before it got to the pod: no Allocate was made. */
+static bool
+never_asked(json_object *reply)
+{
+    return strstr(json_object_to_json_string(reply), "no healthy devices present") != NULL;
+}
+
 static void
 sweep_allocate(enum harness_program victim)
 {
@@ -133,7 +140,7 @@ sweep_allocate(enum harness_program victim)
         reply = harness_join(call);
         /* A dead plugin fails the pod; a dead hardware service must not: the Allocate goes on when
          * it is back. Whoever got an answer got a GPU in CC mode. */
-        if (victim == H_HWD && !jbool(reply, "ok"))
+        if (victim == H_HWD && !jbool(reply, "ok") && !never_asked(reply))
             fail_msg("kill point %d: %s", k, json_object_to_json_string(reply));
         if (jbool(reply, "ok"))
             check_converged(h, H_GPU0, "allocate", k);

@@ -212,7 +212,7 @@ static void
 a_pod_of_the_same_name_does_not_inherit_the_former_ones_sandbox(void **state)
 {
     struct harness *h =
-        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = "20ms"}, 1);
+        start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = "100ms"}, 1);
     struct h_grant g, again;
     json_object *o;
     int64_t resets;
@@ -451,7 +451,7 @@ doubt_outlives_the_wait_for_a_list(void **state)
     h_runtime_refused(h, "another VM", "run-pod default a " SNP " kata");
     /* and with a kubelet that is silent nobody gets in beside the one that nobody knows */
     (void)kill(harness_pid(h, H_KUBELET), SIGSTOP);
-    h_runtime_refused(h, "PodResources|list", "run-pod default b " SNP);
+    h_runtime_refused(h, "PodResources|list|no answer in time", "run-pod default b " SNP);
     (void)kill(harness_pid(h, H_KUBELET), SIGCONT);
     harness_wait_unit(h, a.id[0], "verified", "on", 10000);
     harness_wait_unit(h, a.id[0], "state", "allocated", 10000);
@@ -583,7 +583,7 @@ a_kubelet_that_does_not_answer_fails_closed(void **state)
     (void)kill(harness_pid(h, H_KUBELET), SIGCONT);
     h_run(h, &g, "default/a " RES "=1");
     (void)kill(harness_pid(h, H_KUBELET), SIGSTOP);
-    h_runtime_refused(h, "PodResources|list", "run-pod default b " SNP);
+    h_runtime_refused(h, "PodResources|list|no answer in time", "run-pod default b " SNP);
     o = h_runtime(h, "plugins");
     assert_string_equal(text_at(o, "plugins/0/name"), "10-pgpu");
     (void)json_object_put(o);
