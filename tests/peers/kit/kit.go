@@ -21,16 +21,16 @@ const Kind = "nvidia.com/pgpu"
 // Steady is the device that every version of the rewritten file holds.
 const Steady = Kind + "=0000:41:00.0"
 
-// Bin finds a built program by its path below the build directory, and skips the test without it.
+// Bin finds a built program by its path below the build directory, and fails the test without it.
 func Bin(t testing.TB, rel string) string {
 	t.Helper()
 	dir := os.Getenv("PGPU_BIN_DIR")
 	if dir == "" {
-		t.Skip("PGPU_BIN_DIR is not set: run tests/peers/run or ctest -L peers")
+		t.Fatal("PGPU_BIN_DIR is not set: run tests/peers/run or ctest -L peers")
 	}
 	path := filepath.Join(dir, rel)
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("%s is not built", rel)
+		t.Fatalf("%s is not built", rel)
 	}
 	return path
 }
