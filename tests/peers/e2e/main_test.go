@@ -12,6 +12,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,17 +75,20 @@ func outer(m *testing.M) int {
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return skipAll(m, err.Error())
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	bin := filepath.Dir(self)
 	for _, p := range []string{"kubelet", "runc", "e2e-vmm", "e2e-guest", "containerd2/containerd", "containerd17/containerd"} {
 		if _, err := os.Stat(filepath.Join(bin, p)); err != nil {
-			return skipAll(m, fmt.Sprintf("%s is not built: tests/peers/run e2e builds it", p))
+			fmt.Fprintf(os.Stderr, "%s is not built: tests/peers/run e2e builds it\n", p)
+			return 1
 		}
 	}
 	dir, err := os.MkdirTemp("", "pgpu-e2e-")
 	if err != nil {
-		return skipAll(m, err.Error())
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	cg := cgroups{name: "pgpu-e2e-" + fmt.Sprint(os.Getpid())}
 	defer func() {
@@ -104,7 +108,8 @@ func outer(m *testing.M) int {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	cmd := again("join", baseEnv+"="+dir, binEnv+"="+bin, cgroupEnv+"="+cg.name)
 	if err := cmd.Start(); err != nil {
-		return skipAll(m, err.Error())
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	go func() {
 		<-signals
@@ -140,11 +145,19 @@ func joinStage() int {
 	return exitCode(cmd)
 }
 
+// forbidden tells what this machine does not let us do from what went wrong.
+func forbidden(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EROFS)
+}
+
 // initStage is process 1.
 func initStage() int {
 	runtime.LockOSThread()
-	if err := furnish(os.Getenv(baseEnv)); err != nil {
+	if err := furnish(os.Getenv(baseEnv)); forbidden(err) {
 		os.Setenv(cannotEnv, err.Error())
+	} else if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	os.Setenv(stageEnv, "tests")
 	os.Setenv("TMPDIR", os.Getenv(baseEnv))
