@@ -2,7 +2,7 @@
 """Reads what `ctest --output-junit` wrote.
 
 junit.py FIRST [AGAIN]   first line out: "passed failed skipped"; then "NAME: REASON" for each skipped
-                         test, the reason being the last thing that it printed, "FAILED NAME" for
+                         test, the reason being its last line "SKIP: why" (else the last thing that it printed), "FAILED NAME" for
                          each failed one, "UNSTEADY NAME" for one that failed in FIRST and passed in
                          AGAIN (where that file exists)
 junit.py --failed FIRST  the names of the failed tests
@@ -18,6 +18,7 @@ def reason(case):
     lines = [s.strip() for s in (case.findtext("system-out") or "").split("\n") if s.strip()]
     # cmocka's own lines are no reasons
     lines = [s for s in lines if not s.startswith("[")] or ["no reason given"]
+    lines = [s for s in lines if s.startswith("SKIP:")] or lines
     return re.sub(r"^SKIP:?\s*", "", lines[-1])[:200]
 
 

@@ -7,6 +7,9 @@
 #
 #   vm_apt_init DIR SUITE...    makes or reuses the state below DIR; returns 1 with the reason on stderr
 #   vm_apt get|cache|... ARG... apt-get, apt-cache, ... with that state
+#   vm_apt_again                new lists, whatever their age: a mirror drops files of yesterday's
+#   vm_apt_unreachable LOG      whether apt could not fetch something
+#   vm_apt_reason LOG           the line of apt's output that tells why
 
 # The mirror is the one that the machine's own sources name for its release, or PGPU_DEBIAN_MIRROR.
 vm_apt_mirror() {
@@ -19,7 +22,10 @@ vm_apt_mirror() {
     # shellcheck disable=SC1091
     codename=$(. /etc/os-release 2>/dev/null && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}")
     [ -n "$codename" ] || return 1
-    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    # The sources may say "stable" instead of the name; what the mirror calls it is known when its
+    # lists are there.
+    apt-get indextargets --format '$(RELEASE) $(REPO_URI)
+$(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         sed -n "s/^$codename //p" | head -n 1 | grep .
 }
 
@@ -50,7 +56,7 @@ vm_apt_init() {
         echo "this machine's apt sources name no Debian mirror (PGPU_DEBIAN_MIRROR can)" >&2
         return 1
     fi
-    VM_APT_DIR=$dir
+    VM_APT_DIR=$dir VM_APT_SUITES=$*
     mkdir -p "$dir"/{etc/apt.conf.d,etc/preferences.d,lists/partial,cache/archives/partial}
     : >"$dir/status"
     wanted=$(for suite; do echo "deb [signed-by=$keyring] $mirror $suite main"; done)
@@ -62,8 +68,22 @@ vm_apt_init() {
     rm -f "$dir/updated"
     printf '%s\n' "$wanted" >"$dir/sources.list"
     if ! vm_apt get update -qq --error-on=any >"$dir/update.log" 2>&1; then
-        echo "apt-get update of $*: $(tail -n 1 "$dir/update.log")" >&2
+        echo "apt-get update of $*: $(vm_apt_reason "$dir/update.log")" >&2
         return 1
     fi
     touch "$dir/updated"
+}
+
+vm_apt_again() {
+    rm -f "$VM_APT_DIR/updated"
+    # shellcheck disable=SC2086
+    vm_apt_init "$VM_APT_DIR" $VM_APT_SUITES
+}
+
+vm_apt_unreachable() {
+    grep -qE 'Failed to fetch|Could not (resolve|connect)|Temporary failure' "$1"
+}
+
+vm_apt_reason() {
+    grep -m 1 'Failed to fetch' "$1" || grep -m 1 '^E:' "$1" || tail -n 1 "$1"
 }

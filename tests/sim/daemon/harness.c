@@ -200,13 +200,14 @@ wait_ready(struct harness *h, enum harness_program p, int fd)
     fail_msg("%s did not become ready, see %s/%s.log", program_names[p], h->dir, program_names[p]);
 }
 
-/* In the child. It ends with the test program, so that a failed test leaves nothing running. */
+/* In the child. It ends with the test program, so that a failed test leaves nothing running, not
+ * even what it had stopped; the node has to unmount. */
 static void
-become(char **argv, const char *log, int ready)
+become(enum harness_program p, char **argv, const char *log, int ready)
 {
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    (void)prctl(PR_SET_PDEATHSIG, p == H_NODE ? SIGTERM : SIGKILL);
     if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 ||
         (ready == 3 ? fcntl(3, F_SETFD, 0) : dup2(ready, 3)) < 0)
         _exit(127);
@@ -229,7 +230,7 @@ harness_run(struct harness *h, enum harness_program p)
     h->pid[p] = fork();
     assert_true(h->pid[p] >= 0);
     if (h->pid[p] == 0)
-        become(argv, log, fds[1]);
+        become(p, argv, log, fds[1]);
     (void)close(fds[1]);
     wait_ready(h, p, fds[0]);
     (void)close(fds[0]);

@@ -84,4 +84,8 @@ void conformance_run(const struct backend *b, const struct subjects *s, const ch
  * file cannot be read. */
 int conformance_compare(const char *got, const char *path, bool partial);
 
+/* Whether the output has a section of this need ("iommufd", "spare"), so that none that has to be
+ * there is left out unnoticed; says so on stderr if not. */
+bool conformance_has(const char *got, const char *need);
+
 #endif

@@ -46,6 +46,18 @@ has_line(const char *text, const char *line, size_t len)
     return false;
 }
 
+bool
+conformance_has(const char *got, const char *need)
+{
+    char word[32];
+
+    (void)snprintf(word, sizeof(word), " [%s]\n", need);
+    if (strstr(got, word))
+        return true;
+    (void)fprintf(stderr, "conformance: no section for [%s] was performed\n", need);
+    return false;
+}
+
 /* Whether the output has this section, or another one of the same need. */
 static bool
 section_counts(const char *heading, const char *got, bool partial)

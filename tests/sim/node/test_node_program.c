@@ -307,13 +307,14 @@ main(void)
         T(it_ends_while_somebody_is_blocked),
         cmocka_unit_test(errors_are_one_line_that_names_the_object),
     };
-    void *state;
 
-    if (!getenv("PGPU_BIN_DIR") || access("/dev/fuse", R_OK | W_OK) < 0 || node_start(&state) < 0) {
-        (void)fprintf(stderr, "skipped: no FUSE here\n");
+    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0) {
+        (void)puts("SKIP: the simulated node needs root and /dev/fuse");
         return 77;
     }
-    if (node_stop(&state) < 0)
+    if (!getenv("PGPU_BIN_DIR")) {
+        (void)fputs("PGPU_BIN_DIR is not set\n", stderr);
         return 1;
+    }
     return cmocka_run_group_tests_name("sim.node_program", tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #define DEVICES "/sys/bus/pci/devices"
-#define LONG_MS 60000
+#define LONG_MS 120000
 #define TEXTS 4
 
 static struct fs_root root;

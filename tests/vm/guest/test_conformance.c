@@ -135,7 +135,9 @@ address(const char *name, char ret[static 16])
     return NULL;
 }
 
+/* From the command line: see main(). */
 static const char *only;
+static char **needs;
 
 static void
 the_kernel_does_what_the_model_does(void **state)
@@ -165,6 +167,9 @@ the_kernel_does_what_the_model_does(void **state)
     open_events();
     conformance_run(&b, &s, only, &text);
     assert_non_null(text);
+    for (char **n = needs; *n; n++)
+        if (!conformance_has(text, *n + 1))
+            fail_msg("the boot is to have %s", *n + 1);
     bad = conformance_compare(text, EXPECTED, only != NULL);
     if (bad != 0) {
         (void)fputs(text, stdout);
@@ -174,7 +179,8 @@ the_kernel_does_what_the_model_does(void **state)
     assert_int_equal(bad, 0);
 }
 
-/* An argument chooses the sections with it in their names. */
+/* test_conformance [+NEED...] [WORD]: sections of these needs ("+spare", "+no_iommufd") have to be
+ * among those that are performed; only sections with WORD in their names are. */
 int
 main(int argc, char **argv)
 {
@@ -182,6 +188,15 @@ main(int argc, char **argv)
         cmocka_unit_test(the_kernel_does_what_the_model_does),
     };
 
-    only = argc > 1 ? argv[1] : NULL;
+    needs = argv + 1;
+    while (*needs && **needs != '+')
+        needs++;
+    only = argc > 1 && *argv[argc - 1] != '+' ? argv[argc - 1] : NULL;
+    if (only)
+        argv[argc - 1] = NULL;
+    for (char **n = needs; *n; n++)
+        for (char *p = *n; *p; p++)
+            if (*p == '_')
+                *p = ' ';
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

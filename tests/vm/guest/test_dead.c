@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#define LONG_MS 60000
+#define LONG_MS 120000
 #define RESET_MS 60000 /* PCIE_RESET_READY_POLL_MS, Linux 6.12 drivers/pci/pci.h */
 
 /* Nothing but gpu2: the others belong to the programs beside. */
@@ -65,7 +65,7 @@ preparing_a_dead_gpu_is_refused_soon_and_nothing_is_written(void **state)
     t0 = kit_now_ms();
     m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0);
     assert_refused(m, REASON_DEVICE_GONE);
-    assert_true(kit_now_ms() - t0 < 20000);
+    assert_true(kit_now_ms() - t0 < RESET_MS); /* nothing waited for the GPU */
     m = client_do(c, HWD_OP_VERIFY, gpu, CC_MODE_ON, 0);
     assert_refused(m, REASON_DEVICE_GONE);
     assert_int_equal(vm_count("gpu2", "resets"), resets);
@@ -74,9 +74,8 @@ preparing_a_dead_gpu_is_refused_soon_and_nothing_is_written(void **state)
 
 /* A scan of the bus in a process of its own; what it waits for if it does not end. */
 static void
-a_scan_ends_within(unsigned ms)
+a_scan_ends_before(uint64_t end)
 {
-    uint64_t end = kit_now_ms() + ms;
     char path[64], text[4096];
     pid_t pid = fork();
     int st = 0;
@@ -119,10 +118,10 @@ its_reset_is_stuck_at_its_deadline_and_over_when_the_kernel_gives_up(void **stat
     assert_refused(m, REASON_STUCK);
     assert_int_equal(m.facts.state, HWD_STATE_STUCK);
     assert_int_equal(m.facts.phase, HWD_PHASE_RESET);
-    assert_true(took >= 10000 && took < 40000);
+    assert_true(took >= 10000 && took < RESET_MS);
     assert_refused(client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0), REASON_STUCK);
     /* looking at the others does not wait for it */
-    a_scan_ends_within(10000);
+    a_scan_ends_before(t0 + RESET_MS);
     m = client_result(c, client_send(c, HWD_OP_RESCAN, NULL, 0, 0, 0, 0), 0);
     assert_ok(m);
     assert_int_equal(client_facts(c, gpu)->state, HWD_STATE_STUCK);
@@ -133,7 +132,7 @@ its_reset_is_stuck_at_its_deadline_and_over_when_the_kernel_gives_up(void **stat
     if (!strstr(out, gpu) || !strstr(out, vm_addr("gpu1")))
         fail_msg("not listed: %s", out);
     assert_true(kit_now_ms() - t0 < RESET_MS);
-    while (client_facts(c, gpu)->state != HWD_STATE_IDLE && kit_now_ms() - t0 < 180000)
+    while (client_facts(c, gpu)->state != HWD_STATE_IDLE && kit_now_ms() - t0 < 300000)
         (void)client_pump(c, 100);
     took = kit_now_ms() - t0;
     (void)printf("the kernel came back after %u ms\n", (unsigned)took);

@@ -23,7 +23,7 @@
 #include <cmocka.h>
 
 #define VFIO "vfio-pci"
-#define LONG_MS 60000
+#define LONG_MS 120000
 
 /* gpu2 is another program's. */
 #define YAML                                                                                       \

@@ -15,13 +15,14 @@ KEYS = {
     "append": (str, ""),
     "memory": (int, 512),
     "cpus": (int, 1),
-    "timeout": (int, 240),
-    "program_seconds": (int, 180),
+    "timeout": (int, 900),
+    "program_seconds": (int, 600),
     "time_scale": (float, 0.05),
     "label": (str, "vm"),
     "modules": (list, ["vfio-pci", "vfio_iommu_type1"]),
     "pack": (list, []),
     "programs": (list, None),
+    "may_skip": (list, []),
     "qemu": (list, []),
     "server": (list, []),
     "files": (dict, {}),
@@ -116,4 +117,9 @@ def load(path):
     names = [d.name for d in boot.devices]
     if len(set(names)) != len(names):
         raise Failed(f"{path}: two devices of one name")
+    programs = [os.path.basename(p) for p in boot.all_programs()]
+    if len(set(programs)) != len(programs):
+        raise Failed(f"{path}: two programs of one name")  # their results could not be told apart
+    if not set(keys["may_skip"]) <= set(programs):
+        raise Failed(f"{path}: may_skip names a program that the boot has not")
     return boot

@@ -3,12 +3,14 @@
 they are linked with. One archive for all boots of a kernel, kept as long as nothing in it changes;
 what is special to a boot comes in a second, tiny one behind it."""
 
+import fcntl
 import glob
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 
 from rig import Failed
 from rig.cpio import Archive
@@ -36,8 +38,14 @@ def stripped(path):
         data = f.read()
     if not strip or data[:4] != b"\x7fELF":
         return data
-    out = subprocess.run([strip, "-o", "/dev/stdout", path], capture_output=True, check=False)
-    return out.stdout if out.returncode == 0 and out.stdout[:4] == b"\x7fELF" else data
+    # not into a pipe: strip writes nothing there, and says that all is well
+    with tempfile.TemporaryDirectory(prefix="pgpu-strip-") as folder:
+        to = os.path.join(folder, "out")
+        out = subprocess.run([strip, "-o", to, path], capture_output=True, check=False)
+        if out.returncode != 0:
+            return data
+        with open(to, "rb") as f:
+            return f.read()
 
 
 def find_program(build, name):
@@ -59,7 +67,22 @@ def _fingerprint(paths, words):
 
 
 def base(kernel, build, programs, modules, out_dir, busybox):
-    """Path of the archive that all boots of `kernel` share."""
+    """The archive that all boots of `kernel` share, open for reading. One makes it, the others find
+    it; what is open may be removed."""
+    with open(os.path.join(out_dir, "base.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return open(_base(kernel, build, programs, modules, out_dir, busybox), "rb")
+
+
+def _prune(out_dir):
+    """Keeps the last ones, and nothing that an interrupted run has begun. Under the lock."""
+    done = glob.glob(os.path.join(out_dir, "base-*.cpio"))
+    begun = glob.glob(os.path.join(out_dir, "base-*.cpio.*"))
+    for old in sorted(done, key=os.path.getmtime)[:-3] + begun:
+        os.unlink(old)
+
+
+def _base(kernel, build, programs, modules, out_dir, busybox):
     files = {f"opt/pgpu/{p}": os.path.join(build, p) for p in PROGRAMS}
     files["vm/agent"] = os.path.join(build, AGENT)
     files.update({f"vm/{os.path.basename(p)}": p for p in programs})
@@ -101,9 +124,8 @@ def base(kernel, build, programs, modules, out_dir, busybox):
             a.file("usr/share/misc/pci.ids", f.read(), 0o644)
     Modules(kernel.modules).pack(a, modules, kernel.version)
 
-    for old in sorted(glob.glob(os.path.join(out_dir, "base-*.cpio")), key=os.path.getmtime)[:-3]:
-        os.unlink(old)
-    with open(f"{path}.{os.getpid()}", "wb") as f:
+    _prune(out_dir)
+    with open(f"{path}.new", "wb") as f:
         f.write(a.bytes())
-    os.rename(f"{path}.{os.getpid()}", path)
+    os.rename(f"{path}.new", path)
     return path

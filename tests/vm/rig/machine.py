@@ -4,6 +4,7 @@
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -14,10 +15,15 @@ from rig import Failed
 from rig.boot import IOMMUS
 
 # What costs time under TCG and proves nothing here; pci=realloc is not needed: the firmware assigns.
-APPEND = ("console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off tsc=reliable nokaslr no_timer_check "
-          "8250.nr_uarts=3 random.trust_cpu=on")
-READY_SECONDS = 30
-REPLY_SECONDS = 30
+# Level 5 has the kernel's warnings on the console.
+APPEND = ("console=ttyS0 panic=-1 oops=panic quiet loglevel=5 mitigations=off tsc=reliable nokaslr "
+          "no_timer_check 8250.nr_uarts=3 random.trust_cpu=on")
+# What no boot may bring about. What a slow machine alone can cause is not among it: stalls, lockups
+# and hung tasks, whose traces are like those of the others.
+COMPLAINT = re.compile(r"WARNING: (CPU: |\S+:\d+ )|BUG: (?!soft lockup|workqueue lockup)|kernel BUG at|"
+                       r"\bOops\b|general protection fault|Kernel panic")
+READY_SECONDS = 120
+REPLY_SECONDS = 100  # unplug takes two; guest/host.c waits longer
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -262,6 +268,16 @@ class Machine:
                 return "\n".join(f.read().splitlines()[-lines:])
         except OSError:
             return ""
+
+    def kernel_complaint(self):
+        """What the kernel says of itself on the console, or ""."""
+        try:
+            with open(os.path.join(self.run_dir, "console.log"), encoding="utf-8",
+                      errors="replace") as f:
+                found = [line.strip() for line in f if COMPLAINT.search(line)]
+        except OSError as e:
+            return str(e)
+        return f"the kernel complains: {found[0]}" if found else ""
 
     def server_died(self):
         return self.server is not None and self.server.poll() is not None

@@ -33,6 +33,7 @@ class Program:
     start: float = 0.0
     seconds: float = 0.0
     skip: str = ""
+    may_skip: bool = False
 
     def line(self, text):
         self.lines.append(text)
@@ -64,21 +65,25 @@ class Program:
             return "took too long" + "".join(f", in {t.name}" for t in self.tests
                                              if t.verdict == "running")
         if self.status == str(SKIP) and not self.tests:
-            return ""
+            return "skipped without a reason" if not self.skip else self._skipped()
         if self.count("failed"):
             return f"{self.count('failed')} of {self.planned} tests failed"
         if self.status != "0":
             return f"exit status {self.status}"
         if self.planned == 0 or len(self.tests) != self.planned or self.count("running"):
             return f"{len(self.tests)} results of {self.planned} tests"
-        return ""
+        return "" if self.count("passed") else self._skipped()
+
+    def _skipped(self):
+        """Nothing of it was tested: only what the boot's file allows."""
+        return "" if self.may_skip else f"skipped: {self.skip or 'every test'}"
 
 
 class Report:
     """Everything that came over the results line of one boot."""
 
-    def __init__(self, names):
-        self.programs = {n: Program(n) for n in names}
+    def __init__(self, names, may_skip=()):
+        self.programs = {n: Program(n, may_skip=n in may_skip) for n in names}
         self.done = False
 
     def take(self, line):
