@@ -79,7 +79,8 @@ unit_json(const struct unit *u)
     put_str(o, "use", use_name(f->use));
     put_str(o, "holder", f->holder_comm);
     put_int(o, "holder_pid", f->holder_pid);
-    put_str(o, "access", hwd_access_name((enum hwd_access)f->access));
+    put_str(o, "access", /* "": nobody has looked yet */
+            f->access == HWD_ACCESS_AUTO ? "" : hwd_access_name((enum hwd_access)f->access));
     put_int(o, "opens", f->opens);
     put_bool(o, "reopened", f->flags & HWD_FACT_REOPENED);
     put_int(o, "iommu_group", f->iommu_group);

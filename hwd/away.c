@@ -14,9 +14,9 @@
 #include "hwd/wire.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +25,7 @@
 struct away {
     struct svc *svc;
     struct pci_addr unit;
+    int group; /* whose hold is among what is closed; -1: none */
     uint64_t since;
     bool late;
     sd_event_source *child, *timer;
@@ -37,6 +38,19 @@ unit_of(const struct away *a)
     struct unit *u = unit_find(a->svc, a->unit);
 
     return u && u->away == a ? u : NULL;
+}
+
+/* Requests that waited: of the unit, and of those that share the group. */
+static void
+start_waiting(struct svc *s, struct pci_addr unit, int group)
+{
+    for (unsigned i = 0; i < s->n_units; i++) {
+        struct unit *u = s->units[i];
+
+        if (!u->op && (pci_addr_cmp(u->desc.addr, unit) == 0 ||
+                       (group >= 0 && u->desc.facts.iommu_group == group)))
+            op_start_queued(u);
+    }
 }
 
 static void
@@ -63,14 +77,19 @@ on_closed(sd_event_source *src, const siginfo_t *si, void *ctx)
     struct svc *s = a->svc;
     struct pci_addr addr = a->unit;
     struct unit *u = unit_of(a);
+    int group = a->group;
 
     (void)src;
     (void)si;
     log_debug("device closed", "unit", PCI_STR(addr), "took_ms",
               LOG_NUM((hwd_now() - a->since) / HW_MS(1)));
+    if (u && a->late && !u->op) {
+        u->facts.state = HWD_STATE_IDLE;
+        u->facts.op_since_ns = 0;
+        unit_tell(u);
+    }
     forget(a);
-    if (u)
-        op_start_queued(u);
+    start_waiting(s, addr, group);
     scan_soon(s, HW_MS(50));
     return 0;
 }
@@ -86,9 +105,24 @@ on_late(sd_event_source *src, uint64_t usec, void *ctx)
     a->late = true;
     log_warn("the kernel has not come back from closing a device", "unit", PCI_STR(a->unit),
              "after_ms", LOG_NUM((hwd_now() - a->since) / HW_MS(1)));
-    if (u)
-        op_start_queued(u); /* which is refused now */
+    if (u && !u->op) {
+        u->facts.state = HWD_STATE_STUCK;
+        u->facts.op_since_ns = a->since;
+        unit_tell(u);
+    }
+    start_waiting(a->svc, a->unit, a->group); /* which are refused now */
     return 0;
+}
+
+const struct away *
+away_of(const struct unit *u)
+{
+    int group = u->desc.facts.iommu_group;
+    const struct away *a = u->away ? u->away : u->svc->aways;
+
+    while (a && a != u->away && (group < 0 || a->group != group))
+        a = a->next;
+    return a;
 }
 
 bool
@@ -97,15 +131,20 @@ away_late(const struct away *a)
     return a->late;
 }
 
-/* In the child: wait until the parent has closed its descriptors, then close ours. */
+/* In the child: say that the descriptors of other devices are closed, wait until the parent has
+ * closed its own of this one, then close ours. */
 static _Noreturn void
 close_last(int gate, int dev, int hold)
 {
     const int keep[] = {gate, dev, hold};
+    struct wire w = {0};
+    struct err ignored = ERR_INIT;
     char c;
     ssize_t n;
 
     worker_keep_only(keep, ARRAY_SIZE(keep));
+    worker_leave_stdio();
+    (void)wire_send(gate, &w, WIRE_READY, NULL, 0, &ignored);
     do {
         n = read(gate, &c, 1);
     } while (n < 0 && errno == EINTR);
@@ -114,22 +153,42 @@ close_last(int gate, int dev, int hold)
     _exit(0);
 }
 
+/* The process that closes them once `*ret_gate` is closed; -1: none to be had. As long as it has
+ * not begun it has a copy of everything, also of other units' devices. */
+static pid_t
+fork_closer(int dev, int hold, int *ret_gate)
+{
+    int gate[2];
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, gate) < 0)
+        return -1;
+    pid = fork();
+    if (pid == 0)
+        close_last(gate[0], dev, hold);
+    fd_close(&gate[0]);
+    if (pid > 0 && wire_wait_ready(gate[1])) {
+        *ret_gate = gate[1];
+        return pid;
+    }
+    if (pid > 0)
+        worker_kill(pid);
+    fd_close(&gate[1]);
+    return -1;
+}
+
 /* Closes both in either case; NULL: here and now, for want of processes or memory. */
 static struct away *
 start(struct unit *u, int dev, int hold)
 {
     struct away *a = calloc(1, sizeof(*a));
-    int gate[2] = {-1, -1};
-    pid_t pid = a && pipe2(gate, O_CLOEXEC) == 0 ? fork() : -1;
+    int gate = -1;
+    pid_t pid = a ? fork_closer(dev, hold, &gate) : -1;
+    bool group_too = hold >= 0;
 
-    if (pid == 0) {
-        fd_close(&gate[1]);
-        close_last(gate[0], dev, hold);
-    }
     fd_close(&dev);
     fd_close(&hold);
-    fd_close(&gate[0]);
-    fd_close(&gate[1]); /* from here on the child closes, so ours had to be first */
+    fd_close(&gate); /* from here on the child closes, so ours had to be first */
     if (pid < 0) {
         log_warn("no process to close a device in", "unit", PCI_STR(u->desc.addr));
         free(a);
@@ -137,6 +196,7 @@ start(struct unit *u, int dev, int hold)
     }
     a->svc = u->svc;
     a->unit = u->desc.addr;
+    a->group = group_too ? u->held_group : -1;
     a->since = hwd_now();
     if (sd_event_add_child(u->svc->loop, &a->child, pid, WEXITED, on_closed, a) < 0) {
         free(a);

@@ -21,13 +21,21 @@ hold_find(struct svc *s, int group)
     return NULL;
 }
 
+bool
+hold_is_there(const struct group_hold *h)
+{
+    return h && h->fd >= 0;
+}
+
 void
 hold_add(struct svc *s, int group, int fd, bool is_cdev)
 {
     struct group_hold *h = hold_find(s, group);
 
-    if (h) { /* cannot be: the kernel lets a group be opened once */
-        (void)close(fd);
+    if (h) { /* the kernel lets a group be opened once: what we had is closed already */
+        fd_close(&h->fd);
+        h->fd = fd;
+        h->is_cdev = is_cdev;
         h->refs++;
         return;
     }
@@ -142,14 +150,6 @@ unit_drop_dev(struct unit *u)
     fd_close(&u->request_fd);
     fd_close(&u->dev_fd);
     u->wanted = false;
-}
-
-bool
-unit_has_dev(const struct unit *u)
-{
-    const struct group_hold *h = u->holding ? hold_find(u->svc, u->held_group) : NULL;
-
-    return u->dev_fd >= 0 || (h && h->is_cdev);
 }
 
 /* ---- whose opens? ---- */

@@ -270,10 +270,14 @@ hand_over(struct op *op, struct err *e)
     if ((u->holding || op->out.let_go) && watch_handover(u)) {
         /* While we held the group, or between the worker's close of the cdev and now: somebody
          * else's. */
-        if (op->out.let_go ? op->cdev_opens > op->out.group_opens : u->early > 0)
+        if (u->early > 0 || (op->out.let_go && op->cdev_opens > op->out.group_opens))
             watch_opened(u);
         u->early = 0;
         return true;
+    }
+    if (op->dropped || op->out.let_go) { /* nothing keeps anybody out any more */
+        unit_release(u);
+        watch_probe_again(u, 0, false);
     }
     (void)err_reason(e, ENOENT, ERR_CLASS_RETRY, REASON_NODE_MISSING,
                      "hand over %s: its node cannot be watched", PCI_STR(u->desc.addr));

@@ -84,12 +84,26 @@ taker(const struct op *but)
     return NULL;
 }
 
+/* A copy of the hold keeps the group busy for as long as its worker hangs, so only one that may
+ * open the device through VFIO, or closes it, gets one. */
+static bool
+needs_copy(const struct op *op, const struct group_hold *h)
+{
+    const int access = op->svc->p->cfg->access;
+
+    if (op_is_probe(op))
+        return false;
+    return h->is_cdev || op->unit->dev_fd >= 0 || access == HWD_ACCESS_VFIO ||
+           (access == HWD_ACCESS_AUTO && op->unit->facts.access != HWD_ACCESS_SYSFS);
+}
+
 static void
 answer_hold(struct op *op)
 {
     struct svc *s = op->svc;
     struct err e = ERR_INIT;
-    bool have = hold_find(s, op->group) != NULL;
+    const struct group_hold *h = hold_find(s, op->group);
+    bool have = hold_is_there(h);
     const struct op *other = have ? NULL : taker(op);
 
     if (op->hold_ref || op->taking) { /* it asked before: nonsense */
@@ -109,8 +123,7 @@ answer_hold(struct op *op)
         op->taking = op->took = true;
     }
     op->wants_hold = false;
-    if (hwd_worker_answer(op->worker, have, op->hold_ref ? hold_find(s, op->group)->fd : -1, &e) <
-        0)
+    if (hwd_worker_answer(op->worker, have, op->hold_ref && needs_copy(op, h) ? h->fd : -1, &e) < 0)
         log_debug("worker does not take its answer", "error", e.msg);
 }
 
@@ -283,9 +296,9 @@ set_job(struct op *op, const struct hwd_request *r)
         .flags = r->flags,
         .mode = r->mode,
         .rung = r->arg,
-        .held = h != NULL,
-        .hold_fd = h ? h->fd : -1,
-        .dev_fd = u->dev_fd,
+        .held = hold_is_there(h),
+        .hold_fd = -1,
+        .dev_fd = -1,
         .deadline_ns = op->deadline,
         .unit = u->desc,
         .scan = s->scan,
@@ -300,6 +313,10 @@ set_job(struct op *op, const struct hwd_request *r)
     if (op->job.held) {
         hold_ref(s, op->group);
         op->hold_ref = true;
+        if (needs_copy(op, h)) {
+            op->job.hold_fd = h->fd;
+            op->job.dev_fd = u->dev_fd;
+        }
     }
 }
 
@@ -361,7 +378,7 @@ op_probe(struct unit *u, bool proc_only)
         return;
     /* One at a time: its open of the node would be in the way of a sibling's; and who closes a
      * device for us is no user. */
-    if (u->away || group_busy(u->svc, u->desc.facts.iommu_group, u)) {
+    if (away_of(u) || group_busy(u->svc, u->desc.facts.iommu_group, u)) {
         watch_probe_again(u, SIBLING_WAIT, proc_only);
         return;
     }
@@ -383,13 +400,16 @@ queue(struct unit *u, uint64_t client, const struct hwd_request *r)
 static int
 admit_closing(struct unit *u, uint64_t client, const struct hwd_request *r, struct err *e)
 {
+    const struct away *a;
+
     if (r->op == HWD_OP_GIVE_BACK || (r->op == HWD_OP_RESET && r->arg == HWD_RUNG_REMOVE_RESCAN))
         unit_release(u);
-    if (!u->away)
+    a = away_of(u);
+    if (!a)
         return 0;
-    if (!u->has_queued && !away_late(u->away))
+    if (!u->has_queued && !away_late(a))
         return queue(u, client, r);
-    return err_reason(e, EBUSY, ERR_CLASS_BUSY, REASON_OP_PENDING,
+    return err_reason(e, EBUSY, ERR_CLASS_BUSY, away_late(a) ? REASON_STUCK : REASON_OP_PENDING,
                       "%s %s: the kernel has not come back from closing the device",
                       hwd_job_name(r->op), PCI_STR(u->desc.addr));
 }

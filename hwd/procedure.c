@@ -322,6 +322,25 @@ do_verify(struct proc *p, struct err *e)
     return r;
 }
 
+/* Through VFIO only what is bound and held can be looked at. Where the reset leaves nothing of that
+ * kind (it was not bound, or left the bus), whoever prepares it next sees whether it boots. */
+static int
+boots_again(struct proc *p, struct err *e)
+{
+    bool held = p->hold >= 0 || p->lent >= 0;
+    int r = open_for_change(p, e);
+
+    if (r >= 0)
+        return cc_wait_boot(&p->cc, e);
+    if (held || p->vdev || p->job->cfg->access == HWD_ACCESS_SYSFS ||
+        (e->reason != REASON_NOT_BOUND && e->reason != REASON_LOCKDOWN &&
+         e->reason != REASON_STRICT_DEVMEM))
+        return r;
+    err_clear(e);
+    proc_phase(p, HWD_PHASE_REBOOT, "not held by VFIO: nobody looks whether it boots");
+    return 0;
+}
+
 /* RESET: 1. claim, and nobody has it open: hold it where it is on a VFIO driver. 2. the rung (the
  * hold goes first where the function leaves the bus). 3. wake and wait for boot: a reset that
  * leaves a dead device has not worked. */
@@ -356,9 +375,7 @@ do_reset(struct proc *p, struct err *e)
         return r;
     r = step_wake(p, e);
     if (r >= 0)
-        r = open_for_change(p, e);
-    if (r >= 0)
-        r = cc_wait_boot(&p->cc, e);
+        r = boots_again(p, e);
     step_unwake(p);
     return r;
 }

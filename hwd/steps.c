@@ -369,6 +369,22 @@ step_viable(struct proc *p, struct err *e)
     return r < 0 ? r : vfio_group_viable(&g, e);
 }
 
+/* An open cdev is the hold of its own device alone: closing one member's for its hand-over would
+ * leave the others armed and open to everybody. The operator's own, offline, lasts for one run. */
+static int
+no_gang_by_cdev(const struct proc *p, struct err *e)
+{
+    const struct vfio_fn *f = proc_primary(p);
+
+    if (p->job->by_operator || p->job->unit.facts.gang_size <= 1 ||
+        !vfio_is_vfio_driver(f->driver) || !vfio_hold_is_cdev(p->job->root, f))
+        return 0;
+    return err_reason(e, ENOTSUP, ERR_CLASS_INVALID, REASON_GROUP_SHARED,
+                      "hold %s: it shares IOMMU group %d, and this kernel has no group nodes "
+                      "(CONFIG_VFIO_GROUP)",
+                      PCI_STR(f->addr), f->iommu_group);
+}
+
 int
 step_hold(struct proc *p, struct err *e)
 {
@@ -376,6 +392,9 @@ step_hold(struct proc *p, struct err *e)
 
     if (p->job->held || p->covered || p->hold >= 0)
         return 0;
+    r = no_gang_by_cdev(p, e);
+    if (r < 0)
+        return r;
     r = p->io->ask_hold(p->io->ctx, &p->lent, e);
     p->covered = r > 0;
     if (r != 0) /* a sibling's hold covers us, or the starter is gone */

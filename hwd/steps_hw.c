@@ -110,6 +110,20 @@ open_sysfs(struct proc *p, struct err *e)
     return 0;
 }
 
+/* The kernel only says that some function of the group is in other hands. With a gang it is often a
+ * sibling whose turn to be bound has not come: BUSY, so that it is tried again. */
+static void
+name_not_viable(struct proc *p, struct err *e)
+{
+    struct err which = ERR_INIT;
+
+    if (step_refresh(p, &which) < 0 || step_viable(p, &which) >= 0 ||
+        which.reason != REASON_GROUP_NOT_VIABLE)
+        return;
+    (void)err_prefix(&which, "open %s by VFIO", PCI_STR(p->job->unit.addr));
+    *e = which;
+}
+
 /* Opening resets the device: until it has booted nothing but the boot registers may be read. */
 static int
 open_vfio(struct proc *p, struct err *e)
@@ -125,6 +139,8 @@ open_vfio(struct proc *p, struct err *e)
                           "nodes (CONFIG_VFIO_GROUP)",
                           PCI_STR(f->addr), f->iommu_group);
     r = dev_vfio_open(p->job->root, f, p->hold >= 0 ? p->hold : p->lent, p->lent_dev, &p->vdev, e);
+    if (r < 0 && e->reason == REASON_GROUP_NOT_VIABLE)
+        name_not_viable(p, e);
     if (r < 0)
         return r;
     p->lent_dev = -1;

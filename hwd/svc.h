@@ -75,7 +75,7 @@ struct unit {
     uint64_t last_open; /* ns */
     unsigned opens;     /* events of opening minus those of closing, since the hand-over */
     bool let_go;        /* it came back to none */
-    unsigned early;     /* opens of the cdev while we hold or work on it, less closes */
+    unsigned early;     /* opens of the cdev while we hold or work on it, less closes; ours too */
 };
 
 /* The hold of one IOMMU group, shared by the units of a gang. */
@@ -171,6 +171,8 @@ int op_on_deadline(sd_event_source *src, uint64_t usec, void *ctx);
 
 /* holds.c */
 struct group_hold *hold_find(struct svc *s, int group);
+/* False for none, and for one whose device a worker has just closed for a hand-over. */
+bool hold_is_there(const struct group_hold *h);
 void hold_add(struct svc *s, int group, int fd, bool is_cdev); /* takes fd, one reference */
 void hold_ref(struct svc *s, int group);
 void hold_unref(struct svc *s, int group, struct unit *u); /* `u`: for whom it was held */
@@ -179,8 +181,6 @@ void unit_release(struct unit *u); /* the unit's reference, and its open device 
 bool unit_take_dev(struct unit *u, int dev, int request);
 /* Closes our copies of the open device; the worker has its own. */
 void unit_drop_dev(struct unit *u);
-/* Is an open device among what the unit holds? */
-bool unit_has_dev(const struct unit *u);
 /* Has a unit of the group, other than this one (NULL: any), an operation or probe under way? */
 bool group_busy(const struct svc *s, int group, const struct unit *but);
 void group_count(struct svc *s, int group, unsigned seen, unsigned own);
@@ -191,6 +191,8 @@ void counts_free(struct svc *s);
 /* away.c: closing an open device resets it and blocks for as long as that takes, so that a process
  * of its own does it. Takes the descriptors, -1: none. */
 void away_close(struct unit *u, int dev, int hold);
+/* What the unit has to wait for: the closing of its own device, or of its group's hold. */
+const struct away *away_of(const struct unit *u);
 bool away_late(const struct away *a); /* not back after seconds: nobody waits for it */
 void away_free(struct svc *s);
 

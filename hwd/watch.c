@@ -215,8 +215,9 @@ on_group(struct svc *s, int group, uint32_t mask)
 
         if (u->watched_group != group || u->wd_group < 0 || u->holding)
             continue;
-        /* Whose close it is nobody can tell while we are busy: whoever looks then looks again. */
-        if (busy && u->facts.use == HWD_USE_HELD && !u->probe_backoff)
+        /* Whose close it is nobody can tell while we are busy: whoever looks then looks again. That
+         * it is held may be what the look under way is about to say. */
+        if (busy && u->facts.use != HWD_USE_FREE && !u->probe_backoff)
             u->probe_backoff = PROBE_DELAY;
         else if (!busy && (mask & IN_OPEN))
             watch_opened(u);
@@ -226,13 +227,12 @@ on_group(struct svc *s, int group, uint32_t mask)
 }
 
 /* While the group is held, or the device is worked on, a cdev can be opened, though not bound: who
- * did so is its user as soon as we let go, and no other event tells. */
+ * did so is its user as soon as we let go, and no other event tells. Where the hold is the cdev,
+ * our own open is among them until the worker has closed it for the hand-over. */
 static void
 count_early(struct unit *u, uint32_t mask)
 {
-    if (unit_has_dev(u)) /* our own opens are among them */
-        u->early = 0;
-    else if (mask & IN_OPEN)
+    if (mask & IN_OPEN)
         u->early++;
     else if (u->early > 0)
         u->early--;

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -133,4 +134,22 @@ wire_close_fds(int *fds)
 {
     for (size_t i = 0; i < WIRE_FDS; i++)
         fd_close(&fds[i]);
+}
+
+bool
+wire_wait_ready(int sock)
+{
+    struct pollfd pfd = {.fd = sock, .events = POLLIN};
+    struct wire r = {0};
+    int fds[WIRE_FDS], n;
+    ssize_t len;
+
+    do {
+        n = poll(&pfd, 1, WIRE_READY_MS);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        return false;
+    len = wire_recv(sock, MSG_DONTWAIT, &r, fds);
+    wire_close_fds(fds);
+    return len > 0 && wire_ok(&r, len) && r.type == WIRE_READY;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The messages between a worker process and its starter, over a socket pair: one struct a packet,
- * with descriptors where they are handed on. Private to hwd/worker*.c.
+ * with descriptors where they are handed on. Private to hwd/worker*.c and away.c.
  */
 #ifndef PGPU_HWD_WIRE_H
 #define PGPU_HWD_WIRE_H
@@ -53,10 +53,18 @@ ssize_t wire_recv(int sock, int flags, struct wire *w, int *fds);
 bool wire_ok(const struct wire *w, ssize_t len); /* header and length fit each other */
 void wire_close_fds(int *fds);
 
+/* Waits until the forked process has said WIRE_READY: then it has closed what it does not need. */
+#define WIRE_READY_MS 5000
+bool wire_wait_ready(int sock);
+/* Kills and reaps it; waits at most half a second. */
+void worker_kill(pid_t pid);
+
 /* The worker's side, in the forked process. */
 _Noreturn void worker_child(const struct hwd_job *job, int sock);
 
 /* Closes every descriptor but stdio and those listed (in any order; -1 is skipped). */
 void worker_keep_only(const int *keep, size_t n);
+/* Standard input and output become /dev/null. */
+void worker_leave_stdio(void);
 
 #endif

@@ -8,7 +8,6 @@
 #include "hwd/wire.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READY_WAIT_MS 5000
 #define REAP_TRIES 100
 #define REAP_PAUSE_NS 5000000
 
@@ -25,24 +23,6 @@ struct hwd_worker {
     int fd;
     bool ended;
 };
-
-static bool
-is_ready(const struct hwd_worker *w)
-{
-    struct pollfd pfd = {.fd = w->fd, .events = POLLIN};
-    struct wire r = {0};
-    int fds[WIRE_FDS], n;
-    ssize_t len;
-
-    do {
-        n = poll(&pfd, 1, READY_WAIT_MS);
-    } while (n < 0 && errno == EINTR);
-    if (n <= 0)
-        return false;
-    len = wire_recv(w->fd, MSG_DONTWAIT, &r, fds);
-    wire_close_fds(fds);
-    return len > 0 && wire_ok(&r, len) && r.type == WIRE_READY;
-}
 
 int
 hwd_worker_start(const struct hwd_job *job, struct hwd_worker **ret, struct err *e)
@@ -67,24 +47,30 @@ hwd_worker_start(const struct hwd_job *job, struct hwd_worker **ret, struct err 
         hwd_worker_free(w);
         return err_errno(e, num, ERR_CLASS_RETRY, "start a worker: fork");
     }
-    if (!is_ready(w)) {
+    if (!wire_wait_ready(w->fd)) {
         hwd_worker_kill(w);
         hwd_worker_free(w);
         return err_reason(e, ETIMEDOUT, ERR_CLASS_RETRY, REASON_INTERNAL,
-                          "start a worker: it has not begun after %d ms", READY_WAIT_MS);
+                          "start a worker: it has not begun after %d ms", WIRE_READY_MS);
     }
     *ret = w;
     return 0;
 }
 
 void
-hwd_worker_kill(const struct hwd_worker *w)
+worker_kill(pid_t pid)
 {
     struct timespec pause = {.tv_nsec = REAP_PAUSE_NS};
 
-    (void)kill(w->pid, SIGKILL);
-    for (int i = 0; i < REAP_TRIES && waitpid(w->pid, NULL, WNOHANG) == 0; i++)
+    (void)kill(pid, SIGKILL);
+    for (int i = 0; i < REAP_TRIES && waitpid(pid, NULL, WNOHANG) == 0; i++)
         (void)nanosleep(&pause, NULL);
+}
+
+void
+hwd_worker_kill(const struct hwd_worker *w)
+{
+    worker_kill(w->pid);
 }
 
 void

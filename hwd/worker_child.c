@@ -140,8 +140,8 @@ worker_keep_only(const int *keep, size_t n)
 
 /* A worker that hangs in the kernel outlives pgpuctl, too, and must not keep open the pipe that
  * somebody reads its answer from. */
-static void
-leave_stdio(void)
+void
+worker_leave_stdio(void)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -192,7 +192,7 @@ worker_child(const struct hwd_job *job, int sock)
     struct err e = ERR_INIT;
 
     worker_keep_only(keep, ARRAY_SIZE(keep));
-    leave_stdio();
+    worker_leave_stdio();
     child_signals(job->deadline_ns);
     (void)wire_send(sock, &w, WIRE_READY, NULL, 0, &e);
     hwd_job_run(job, &io, &w.u.outcome);

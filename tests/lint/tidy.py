@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """clang-tidy over the project's own C files (not tests, not generated code), with the checks of
-.clang-tidy. What was clean once is remembered under the build folder by a hash of everything that
-went in: the file, the project headers it includes, its flags, the checks and the tool."""
+.clang-tidy. What was clean once is remembered by a hash of everything that went in: the file, the
+project headers it includes, its flags, the checks and the tool; in the project's cache folder, so that
+a fresh clone knows it too."""
 
 import concurrent.futures
 import hashlib
@@ -12,11 +13,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 
 import tree
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.M)
 LAUNCHERS = ("ccache", "sccache", "distcc")
+KEEP_SECONDS = 30 * 24 * 3600 # a mark that nobody asked for
 
 
 def commands(root, build):
@@ -47,12 +50,31 @@ def contents(root, name, seen):
         contents(root, header, seen)
 
 
-def key(root, entry, salt):
+def key(root, build, entry, salt):
+    """The same in every clone: where it lies does not count."""
     seen = {}
     contents(root, os.path.relpath(entry["file"], root), seen)
+    arguments = [a.replace(build, "<build>").replace(root, "<root>") for a in entry["arguments"]]
     h = hashlib.sha256(salt)
-    h.update(json.dumps([entry["arguments"], sorted(seen.items())]).encode())
+    h.update(json.dumps([arguments, sorted(seen.items())]).encode())
     return h.hexdigest()
+
+
+def marks():
+    """The folder of the marks: an empty file, named by the hash, for each clean file."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(os.environ.get("PGPU_CACHE_DIR") or os.path.join(home, "pgpu"), "tidy")
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def prune(folder):
+    for mark in os.scandir(folder):
+        try:
+            if mark.stat().st_mtime < time.time() - KEEP_SECONDS:
+                os.unlink(mark.path)
+        except FileNotFoundError:
+            pass # somebody else's run was faster
 
 
 def run_one(tool, db, name):
@@ -67,27 +89,28 @@ def main():
     tool = shutil.which("clang-tidy-14") or shutil.which("clang-tidy")
     if not tool:
         tree.skip("clang-tidy is not installed")
-    cache = os.path.join(build, "lint-cache")
-    os.makedirs(cache, exist_ok=True)
+    db = os.path.join(build, "lint-tidy")
+    os.makedirs(db, exist_ok=True)
     found = commands(root, build)
-    with open(os.path.join(cache, "compile_commands.json"), "w", encoding="utf-8") as f:
+    with open(os.path.join(db, "compile_commands.json"), "w", encoding="utf-8") as f:
         json.dump(list(found.values()), f)
 
     version = subprocess.run([tool, "--version"], capture_output=True).stdout
     salt = version + tree.read(root, ".clang-tidy").encode()
-    keys = {name: key(root, entry, salt) for name, entry in found.items()}
-    todo = [n for n in sorted(found) if not os.path.exists(os.path.join(cache, keys[n]))]
+    clean = marks()
+    keys = {n: os.path.join(clean, key(root, build, c, salt)) for n, c in found.items()}
+    todo = [n for n in sorted(found) if not os.path.exists(keys[n])]
     problems = []
     jobs = len(os.sched_getaffinity(0))
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for name, text in zip(todo, pool.map(lambda n: run_one(tool, cache, n), todo)):
+        for name, text in zip(todo, pool.map(lambda n: run_one(tool, db, n), todo)):
             if text:
                 problems.append(text.strip())
             else:
-                open(os.path.join(cache, keys[name]), "w").close()
-    # Marks of former versions of the files are of no use any more.
-    for mark in set(os.listdir(cache)) - set(keys.values()) - {"compile_commands.json"}:
-        os.unlink(os.path.join(cache, mark))
+                open(keys[name], "w").close()
+    for name in set(found) - set(todo):
+        os.utime(keys[name])
+    prune(clean)
     print("%d files looked at, %d known to be clean" % (len(todo), len(found) - len(todo)))
     tree.finish("tidy", problems, len(found))
 

@@ -281,6 +281,32 @@ a_companion_of_the_group_is_reset_with_the_bus(void **state)
     give_back("pair");
 }
 
+/* What is not bound afterwards cannot be looked at: done all the same. */
+static void
+a_reset_that_leaves_it_without_a_driver_is_done(void **state)
+{
+    const char *gpu = vm_addr("gpu0");
+    struct hwd_message m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0);
+    uint64_t before;
+
+    (void)state;
+    assert_ok(m);
+    m = client_result(
+        c, client_send(c, HWD_OP_RESET, gpu, CC_MODE_ON, 0, HWD_RUNG_REMOVE_RESCAN, 0), LONG_MS);
+    assert_ok(m);
+    assert_string_equal(fn_driver(gpu), "");
+    assert_int_equal(held_devices(), 0);
+    before = held_resets("gpu0");
+    m = client_result(c, client_send(c, HWD_OP_RESET, gpu, CC_MODE_ON, 0, HWD_RUNG_FUNCTION, 0),
+                      LONG_MS);
+    assert_ok(m);
+    assert_resets("gpu0", before, 1);
+    m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0);
+    assert_ok(m);
+    held_mode("gpu0", "on", "on");
+    give_back("gpu0");
+}
+
 /* Two switches of one group: one hold for both, and an open device for each. */
 static void
 members_of_one_group_are_armed_together(void **state)
@@ -474,6 +500,7 @@ main(int argc, char **argv)
         T(who_wants_the_device_back_gets_it),
         T(stopping_lets_go_and_a_restart_begins_anew),
         T(a_companion_of_the_group_is_reset_with_the_bus),
+        T(a_reset_that_leaves_it_without_a_driver_is_done),
         T(members_of_one_group_are_armed_together),
         T(a_device_that_died_while_it_was_held_stops_nobody),
         cmocka_unit_test(a_query_through_vfio_says_what_it_costs_and_costs_that),
@@ -483,6 +510,7 @@ main(int argc, char **argv)
         T(the_device_is_held_open_from_arming_to_handover),
         T(what_is_prepared_for_a_vmm_is_closed_when_it_is_answered),
         T(a_companion_of_the_group_is_reset_with_the_bus),
+        T(a_reset_that_leaves_it_without_a_driver_is_done),
         cmocka_unit_test(a_query_through_vfio_says_what_it_costs_and_costs_that),
         cmocka_unit_test(pgpuctl_says_so_and_names_the_other_way),
         T(a_hot_added_gpu_is_prepared_as_well),

@@ -34,7 +34,10 @@ static int
 setup(void **state)
 {
     (void)state;
-    fn_release(vm_addr("gpu0"));
+    static const char *const names[] = {"gpu0", "switch0", "switch1"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        fn_release(vm_addr(names[i]));
     k = kit_start_real("access: vfio\n");
     c = client_open(k);
     return 0;
@@ -49,28 +52,70 @@ teardown(void **state)
     return 0;
 }
 
-/* What QEMU does with an iommufd object: 0, or the errno of the step that did not work. */
+/* 0 or errno */
 static int
-cdev_open(const char *node, int *ret)
+cdev_bind(int fd)
 {
     struct {
         uint32_t argsz, flags;
         int32_t iommufd;
         uint32_t out_devid;
     } b = {.argsz = sizeof(b)};
-    int fd = open(node, O_RDWR | O_CLOEXEC), num = errno;
+    int num;
 
-    if (fd < 0)
-        return num;
     b.iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
     assert_true(b.iommufd >= 0);
     num = ioctl(fd, BIND, &b) < 0 ? errno : 0;
     (void)close(b.iommufd);
+    return num;
+}
+
+/* What QEMU does with an iommufd object: 0, or the errno of the step that did not work. */
+static int
+cdev_open(const char *node, int *ret)
+{
+    int fd = open(node, O_RDWR | O_CLOEXEC), num = errno;
+
+    if (fd < 0)
+        return num;
+    num = cdev_bind(fd);
     if (num)
         (void)close(fd);
     else
         *ret = fd;
     return num;
+}
+
+/* Opened while it is armed, when it cannot be bound; bound as soon as we have let go. */
+static void
+early_opener(void)
+{
+    const char *gpu = vm_addr("gpu0");
+    struct hwd_message m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0);
+    int fd;
+
+    assert_ok(m);
+    fd = open(m.facts.node, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_not_equal(cdev_bind(fd), 0);
+    m = client_do(c, HWD_OP_HANDOVER, gpu, CC_MODE_ON, 0);
+    assert_ok(m);
+    assert_true(m.facts.flags & HWD_FACT_OPENED);
+    assert_int_equal(m.facts.opens, 1);
+    assert_int_equal(m.facts.use, HWD_USE_HELD);
+    assert_int_equal(cdev_bind(fd), 0);
+    (void)close(fd);
+    client_wait(c, gpu, HWD_FACT_OPENED, HWD_FACT_OPENED, HWD_USE_FREE, LONG_MS);
+
+    /* who has gone before the hand-over is no user */
+    m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0);
+    assert_ok(m);
+    fd = open(m.facts.node, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    m = client_do(c, HWD_OP_HANDOVER, gpu, CC_MODE_ON, 0);
+    assert_ok(m);
+    assert_false(m.facts.flags & HWD_FACT_OPENED);
 }
 
 /* From arming to a VMM that has come and gone. */
@@ -133,26 +178,92 @@ a_group_is_used_with_an_iommufd_where_type1_is_not_loaded(void **state)
     (void)vm_run(text, sizeof(text), "rmmod vfio_iommu_type1");
     assert_int_not_equal(access("/sys/module/vfio_iommu_type1", F_OK), 0);
     whole_life(true);
+    early_opener();
 }
 
-/* CONFIG_VFIO_GROUP=n, as far as can be seen from outside. */
+/* CONFIG_VFIO_GROUP=n, as far as can be seen from outside; and a service that never saw the node.
+ */
+static void
+without_group(const char *addr, const char *yaml)
+{
+    char group[32], path[64];
+
+    (void)vm_link(group, sizeof(group), "/sys/bus/pci/devices/%s/iommu_group", addr);
+    (void)snprintf(path, sizeof(path), "/dev/vfio/%s", group);
+    client_close(c);
+    (void)kit_end_hwd(k, 15);
+    held_wait_none();
+    assert_int_equal(unlink(path), 0);
+    kit_start_hwd(k, yaml);
+    c = client_open(k);
+}
+
 static void
 a_character_device_alone_is_hold_and_device(void **state)
 {
     const char *gpu = vm_addr("gpu0");
     struct hwd_message m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, HWD_REQ_HANDOVER);
-    char group[32], path[64];
 
     (void)state;
     assert_ok(m);
-    (void)vm_link(group, sizeof(group), "/sys/bus/pci/devices/%s/iommu_group", gpu);
-    (void)snprintf(path, sizeof(path), "/dev/vfio/%s", group);
-    assert_int_equal(unlink(path), 0);
-    client_close(c); /* another service, which never saw it */
-    (void)kit_end_hwd(k, 15);
-    kit_start_hwd(k, "access: vfio\n");
-    c = client_open(k);
+    without_group(gpu, "access: vfio\n");
     whole_life(false);
+    early_opener();
+}
+
+static void
+set_watches(const char *n)
+{
+    char text[128];
+
+    if (vm_run(text, sizeof(text), "echo %s >/proc/sys/fs/inotify/max_user_watches", n) != 0)
+        fail_msg("%s", text);
+}
+
+/* The device is closed before it turns out that nobody would see who opens it next. */
+static void
+what_could_not_be_handed_over_is_not_armed_any_more(void **state)
+{
+    const char *gpu = vm_addr("gpu0");
+    struct hwd_message m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, HWD_REQ_HANDOVER);
+    int fd = -1;
+
+    (void)state;
+    assert_ok(m);
+    set_watches("0");
+    without_group(gpu, "access: auto\n");
+    m = client_do(c, HWD_OP_PREPARE, gpu, CC_MODE_ON, 0);
+    assert_ok(m);
+    assert_true(m.facts.flags & HWD_FACT_ARMED);
+    m = client_do(c, HWD_OP_HANDOVER, gpu, CC_MODE_ON, 0);
+    set_watches("8192");
+    assert_refused(m, REASON_NODE_MISSING);
+    assert_int_equal(held_devices(), 0);
+    assert_false(m.facts.flags & (HWD_FACT_ARMED | HWD_FACT_HANDED_OVER));
+    assert_int_not_equal(m.facts.use, HWD_USE_OURS);
+    assert_int_equal(cdev_open(m.facts.node, &fd), 0); /* a stranger's data are in there now */
+    (void)close(fd);
+    m = client_do(c, HWD_OP_HANDOVER, gpu, CC_MODE_ON, 0);
+    assert_refused(m, REASON_HWD_REFUSED);
+}
+
+/* An open cdev keeps nobody from the other members. */
+static void
+members_of_one_group_need_its_node(void **state)
+{
+    const char *a = vm_addr("switch0"), *b = vm_addr("switch1");
+    struct hwd_message m;
+
+    (void)state;
+    (void)client_do(c, HWD_OP_PREPARE, a, CC_MODE_PPCIE, 0); /* makes the node */
+    without_group(a, "access: sysfs\n");
+    m = client_do(c, HWD_OP_PREPARE, a, CC_MODE_PPCIE, 0);
+    assert_refused(m, REASON_GROUP_SHARED);
+    assert_non_null(strstr(m.text, "CONFIG_VFIO_GROUP"));
+    m = client_do(c, HWD_OP_PREPARE, b, CC_MODE_PPCIE, 0);
+    assert_refused(m, REASON_GROUP_SHARED);
+    assert_false(m.facts.flags & HWD_FACT_ARMED);
+    assert_int_equal(held_devices(), 0);
 }
 
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -163,6 +274,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(a_group_is_used_with_an_iommufd_where_type1_is_not_loaded),
         T(a_character_device_alone_is_hold_and_device),
+        T(what_could_not_be_handed_over_is_not_armed_any_more),
+        T(members_of_one_group_need_its_node),
     };
 
     return cmocka_run_group_tests_name("vm.vfio.cdev", tests, fn_setup, NULL);
