@@ -15,10 +15,12 @@
  *   journal.c   what must survive our death
  *   resource.c  which unit is listed under which resource
  *   status.c    the state as JSON; control.c serves it
+ *   act.c       what happened, told to metrics, audit log and followers
  */
 #ifndef PGPU_DAEMON_NODE_H
 #define PGPU_DAEMON_NODE_H
 
+#include "daemon/act.h"
 #include "daemon/config.h"
 #include "daemon/hwclient.h"
 #include "daemon/states.h"
@@ -148,6 +150,7 @@ struct resource_state {
 struct node {
     sd_event *loop;
     const struct config *conf;
+    struct act_bus acts; /* who hears of what happens */
     struct hwclient *hw;
     unsigned sync; /* counts connections to the hardware service */
     struct dp *dp;
