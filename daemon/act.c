@@ -9,12 +9,14 @@ const char *
 act_kind_name(enum act_kind k)
 {
     static const char *const names[] = {
-        [ACT_START] = "start",         [ACT_STOP] = "stop",         [ACT_STATE] = "state",
-        [ACT_OPERATION] = "operation", [ACT_ALLOCATE] = "allocate", [ACT_REFUSAL] = "refusal",
-        [ACT_NRI_EVENT] = "nri_event", [ACT_RUNTIME] = "runtime",   [ACT_KUBELET] = "kubelet",
-        [ACT_HWD] = "hwd",             [ACT_JOURNAL] = "journal",   [ACT_CDI] = "cdi",
-        [ACT_UNLOCK] = "unlock",       [ACT_MODE] = "mode",         [ACT_REQUEST] = "request",
-        [ACT_CONFIG] = "config",
+        [ACT_START] = "start",         [ACT_STOP] = "stop",
+        [ACT_STATE] = "state",         [ACT_OPERATION] = "operation",
+        [ACT_ALLOCATE] = "allocate",   [ACT_REFUSAL] = "refusal",
+        [ACT_NRI_EVENT] = "nri_event", [ACT_RUNTIME] = "runtime",
+        [ACT_KUBELET] = "kubelet",     [ACT_HWD] = "hwd",
+        [ACT_JOURNAL] = "journal",     [ACT_CDI] = "cdi",
+        [ACT_UNLOCK] = "unlock",       [ACT_MODE] = "mode",
+        [ACT_REQUEST] = "request",     [ACT_CONFIG] = "config",
     };
 
     _Static_assert(ARRAY_SIZE(names) == ACT_KIND_COUNT, "every kind has a name");

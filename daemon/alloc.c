@@ -30,6 +30,7 @@ struct alloc {
     sd_event_source *timer;
     size_t n, pending;
     struct unit **unit;
+    size_t known; /* of `unit`: those that were found */
     size_t n_containers;
     size_t *per_container;
 };
@@ -78,8 +79,22 @@ alloc_abandon(struct alloc *a)
     alloc_free(a);
 }
 
+/* `reason` is NONE for a success, and where no named condition stands behind a failure. */
 static void
-alloc_fail(struct alloc *a, const char *why)
+tell(const struct alloc *a, bool ok, enum reason reason, const char *why)
+{
+    act_tell(&a->node->acts, &(struct act){.kind = ACT_ALLOCATE,
+                                           .ok = ok,
+                                           .reason = reason,
+                                           .text = why,
+                                           .resource = a->resource,
+                                           .devices = (const struct unit *const *)a->unit,
+                                           .n_devices = a->known,
+                                           .took_ns = now_ns() - a->started});
+}
+
+static void
+alloc_fail(struct alloc *a, enum reason reason, const char *why)
 {
     struct err e = ERR_INIT;
 
@@ -87,6 +102,7 @@ alloc_fail(struct alloc *a, const char *why)
     log_warn("allocate failed", "resource", a->resource, "devices", LOG_NUM(a->n), "why", why,
              "took_ms", LOG_NUM((now_ns() - a->started) / HW_MS(1)));
     a->node->count.alloc_failures++;
+    tell(a, false, reason, why);
     dp_fail(a->call, &e);
     alloc_abandon(a);
 }
@@ -120,6 +136,7 @@ alloc_finish(struct alloc *a)
     struct dp_device_spec *spec = calloc(a->n, sizeof(*spec));
     char(*cdi)[256] = calloc(a->n, sizeof(*cdi));
     char why[300] = "";
+    enum reason reason = REASON_NONE;
 
     for (size_t i = 0; i < a->n && !why[0]; i++)
         if (!unit_state_info(a->unit[i]->state)->allocated)
@@ -127,13 +144,14 @@ alloc_finish(struct alloc *a)
                            a->unit[i]->id, unit_state_info(a->unit[i]->state)->name);
         else if (!promise_in_cdi(a->unit[i]))
             (void)snprintf(why, sizeof(why), "%s: its CDI entry could not be written (%s)",
-                           a->unit[i]->id, reason_name(REASON_CDI_WRITE));
+                           a->unit[i]->id, reason_name(reason = REASON_CDI_WRITE));
     if (why[0] || !resp || !spec || !cdi) {
-        alloc_fail(a, why[0] ? why : "out of memory");
+        alloc_fail(a, reason, why[0] ? why : "out of memory");
     } else {
         fill_response(a, resp, spec, cdi);
         log_info("allocated", "resource", a->resource, "device", a->unit[0]->id, "devices",
                  LOG_NUM(a->n), "took_us", LOG_NUM((now_ns() - a->started) / 1000));
+        tell(a, true, REASON_NONE, NULL);
         dp_reply(a->call, resp, a->n_containers);
         for (size_t i = 0; i < a->n; i++)
             a->unit[i]->claim = NULL;
@@ -166,7 +184,7 @@ alloc_unit_failed(struct unit *u, const char *why)
     (void)snprintf(text, sizeof(text), "%s: %.*s%s%s%s", u->id, (int)sizeof(text) - 80, why,
                    u->reason ? " (" : "", u->reason ? reason_name(u->reason) : "",
                    u->reason ? ")" : "");
-    alloc_fail(a, text);
+    alloc_fail(a, u->reason, text);
 }
 
 uint64_t
@@ -210,7 +228,7 @@ on_deadline(sd_event_source *s, uint64_t usec, void *ctx)
         slow ? unit_state_info(slow->state)->name : "", slow && slow->op_seq ? ", " : "",
         slow && slow->op_seq ? hwd_phase_name(slow->phase) : "", slow && slow->why[0] ? ", " : "",
         slow && slow->why[0] ? slow->why : "", reason_name(REASON_DEADLINE));
-    alloc_fail(a, why);
+    alloc_fail(a, REASON_DEADLINE, why);
     return 0;
 }
 
@@ -270,6 +288,7 @@ collect(struct node *n, struct alloc *a, const struct dp_container_request *req,
                 if (a->unit[j] == u)
                     return err_set(e, EINVAL, ERR_CLASS_INVALID, "%s is asked for twice", u->id);
             a->unit[k++] = u;
+            a->known = k;
         }
     }
     return check_gangs(a->unit, k, e);
@@ -337,6 +356,7 @@ alloc_request(void *ctx, struct dp_call *call, const char *resource,
     }
     log_warn("allocate refused", "resource", resource, "why", e.msg);
     n->count.alloc_failures++;
+    tell(a, false, e.reason, e.msg);
     dp_fail(call, &e);
     alloc_free(a);
 }
@@ -348,7 +368,7 @@ alloc_cancelled(void *ctx, struct dp_call *call)
 
     for (struct alloc *a = n->allocs; a; a = a->next)
         if (a->call == call) {
-            alloc_fail(a, "the kubelet cancelled the call");
+            alloc_fail(a, REASON_NONE, "the kubelet cancelled the call");
             return;
         }
 }
@@ -357,5 +377,5 @@ void
 alloc_fail_all(struct node *n, const char *why)
 {
     while (n->allocs)
-        alloc_fail(n->allocs, why);
+        alloc_fail(n->allocs, REASON_NONE, why);
 }

@@ -149,6 +149,20 @@ view_new(struct node *n, const struct nri_request *req, uint64_t list_after)
 
 /* ---- verdicts ---- */
 
+/* A refusal for everybody who listens. `rule` is NULL where no rule decided. */
+static void
+tell_refusal(const struct guard *g, const struct nri_request *req, const char *rule,
+             const char *text)
+{
+    act_tell(&g->node->acts, &(struct act){.kind = ACT_REFUSAL,
+                                           .what = nri_event_name(req->event),
+                                           .rule = rule,
+                                           .ns = req->pod->ns,
+                                           .pod = req->pod->name,
+                                           .sandbox = req->pod->id,
+                                           .text = text});
+}
+
 static void
 log_findings(const struct nri_request *req, const struct guard_verdict *v)
 {
@@ -160,12 +174,14 @@ log_findings(const struct nri_request *req, const struct guard_verdict *v)
 }
 
 static void
-refuse(struct guard *g, struct nri_call *call, const struct guard_verdict *v)
+refuse(struct guard *g, struct nri_call *call, const struct nri_request *req,
+       const struct guard_verdict *v)
 {
     char text[480];
     size_t more = v->n + v->dropped - 1;
 
     g->refused++;
+    tell_refusal(g, req, guard_rule_name(v->v[0].rule), v->v[0].text);
     if (more > 0)
         (void)snprintf(text, sizeof(text), "pgpu: %s (rule %s; %zu more in the log of pgpud)",
                        v->v[0].text, guard_rule_name(v->v[0].rule), more);
@@ -209,7 +225,7 @@ judge_run_pod(struct guard *g, struct nri_call *call, const struct nri_request *
                  req->pod->handler, "devices", LOG_NUM(verdict.n_own), "initdata",
                  verdict.initdata_digest);
     if (verdict.refused)
-        refuse(g, call, &verdict);
+        refuse(g, call, req, &verdict);
     else
         nri_accept(call, NULL);
     record(g->node, v, s, &verdict);
@@ -227,12 +243,13 @@ judge_create(struct guard *g, struct nri_call *call, const struct nri_request *r
                                nri_session(g->nri, req->session)->cdi, &verdict, &injection,
                                &e) < 0) {
         g->refused++;
+        tell_refusal(g, req, NULL, e.msg);
         nri_refuse(call, e.msg);
         return;
     }
     log_findings(req, &verdict);
     if (verdict.refused) {
-        refuse(g, call, &verdict);
+        refuse(g, call, req, &verdict);
     } else {
         const struct nri_adjust *a = guard_injection_adjust(injection);
 
@@ -260,13 +277,14 @@ judge_validate(struct guard *g, struct nri_call *call, const struct nri_request 
     if (guard_validate(&v->v, req->pod, req->container, req->adjust,
                        nri_session(g->nri, req->session)->cdi, &verdict, &e) < 0) {
         g->refused++;
+        tell_refusal(g, req, NULL, e.msg);
         nri_refuse(call, e.msg);
         return;
     }
     log_findings(req, &verdict);
     g->warned += verdict.n > 0 && !verdict.refused;
     if (verdict.refused)
-        refuse(g, call, &verdict);
+        refuse(g, call, req, &verdict);
     else
         nri_accept(call, NULL);
 }
@@ -397,6 +415,7 @@ start_judging(struct guard *g, struct nri_call *call, const struct nri_request *
         sandbox_speaks(n, s, req->event == NRI_RUN_POD);
     if (!s) {
         g->refused++;
+        tell_refusal(g, req, NULL, "this sandbox cannot be recorded, see the log of pgpud");
         nri_refuse(call, "pgpu: this sandbox cannot be recorded, see the log of pgpud");
         return;
     }
@@ -467,9 +486,24 @@ on_synchronize(void *ctx, unsigned session, const struct nri_pod *pods, size_t n
 }
 
 static void
+on_answered(void *ctx, enum nri_event event, enum nri_answer answer, uint64_t took_ns)
+{
+    const struct guard *g = ctx;
+
+    act_tell(&g->node->acts, &(struct act){.kind = ACT_NRI_EVENT,
+                                           .what = nri_event_name(event),
+                                           .ok = answer == NRI_ACCEPTED,
+                                           .text = answer == NRI_LATE ? "late" : NULL,
+                                           .took_ns = took_ns});
+}
+
+static void
 on_session(void *ctx, unsigned session, const struct nri_runtime *rt)
 {
-    (void)ctx;
+    const struct guard *g = ctx;
+
+    act_tell(&g->node->acts,
+             &(struct act){.kind = ACT_RUNTIME, .what = rt->socket, .ok = rt->up, .text = rt->why});
     if (rt->up && rt->validation_refused)
         log_warn("this runtime hung up when asked to validate: other plugins' edits are not seen",
                  "session", LOG_NUM(session), "socket", rt->socket);
@@ -491,6 +525,7 @@ guard_new(struct node *n, struct err *e)
                             .cancelled = on_cancelled,
                             .synchronize = on_synchronize,
                             .session = on_session,
+                            .answered = on_answered,
                             .ctx = g};
     char launch[300] = "";
     struct nri_options o = {.n_sockets = c->sockets.n,

@@ -95,6 +95,7 @@ journal_put(struct unit *u, const char *intent)
         r = fs_publish(u->node->journal_fd, name, text, strlen(text), 0600, &e);
         (void)json_object_put(o);
     }
+    act_tell(&u->node->acts, &(struct act){.kind = ACT_JOURNAL, .unit = u, .ok = r >= 0});
     if (r < 0)
         log_error("cannot write the journal: after a crash this device is scrubbed anew", "device",
                   u->id, "why", e.msg);

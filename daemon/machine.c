@@ -121,6 +121,7 @@ bool
 unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *why)
 {
     const struct unit_state_info *from = unit_state_info(u->state);
+    const enum unit_state was = u->state;
     enum unit_state next;
 
     if (!unit_state_next(u->state, ev, &next)) {
@@ -146,6 +147,15 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
         log_info("device state", "device", u->id, "from", from->name, "to", to->name, "event",
                  unit_event_name(ev));
     }
+    /* `u->why` is what stands from now on; it is told before anything follows from it */
+    act_tell(&u->node->acts, &(struct act){.kind = ACT_STATE,
+                                           .unit = u,
+                                           .from = was,
+                                           .to = next,
+                                           .event = ev,
+                                           .reason = reason,
+                                           .text = why,
+                                           .mode = (enum cc_mode)unit_wanted_mode(u)});
     if (next == UNIT_READY || next == UNIT_ALLOCATED)
         ladder_reset(u);
     if (next == UNIT_ALLOCATED && ev != EV_OPENED) {
@@ -244,6 +254,7 @@ unit_start_op(struct unit *u, enum hwd_op op, uint32_t flags, uint32_t arg, uint
     if (op == HWD_OP_PREPARE || op == HWD_OP_RESET)
         u->verified = false;
     u->op_seq = req.seq;
+    u->op_since = now_ns();
     u->op = op;
     u->op_flags = flags;
     u->phase = HWD_PHASE_NONE;
@@ -369,6 +380,15 @@ unit_result(struct unit *u, const struct hwd_message *m)
         u->again_delay = 0;
     if (pci_addr_cmp(m->facts.unit, u->addr) == 0)
         u->facts = m->facts;
+    act_tell(&u->node->acts, &(struct act){.kind = ACT_OPERATION,
+                                           .unit = u,
+                                           .op = op,
+                                           .ok = ok,
+                                           .reason = (enum reason)m->reason,
+                                           .text = ok ? NULL : m->text,
+                                           .evidence = &m->evidence,
+                                           .mode = (enum cc_mode)unit_wanted_mode(u),
+                                           .took_ns = now_ns() - u->op_since});
     if (!ok)
         log_debug("operation failed", "device", u->id, "op", hwd_op_name(op), "why", m->text);
     if (u->state == UNIT_GONE) {

@@ -160,6 +160,21 @@ say_ready(int fd)
     }
 }
 
+static void
+tell_start(struct node *n)
+{
+    act_tell(&n->acts, &(struct act){.kind = ACT_START,
+                                     .ok = true,
+                                     .mode = (enum cc_mode)n->conf->mode,
+                                     .text = PGPU_VERSION});
+    if (n->conf->unlock_devtools)
+        act_tell(&n->acts, &(struct act){.kind = ACT_UNLOCK,
+                                         .what = "devtools",
+                                         .ok = true,
+                                         .text = "unlock_devtools is set: GPUs in this mode "
+                                                 "protect nothing"});
+}
+
 static int
 run(const struct options *o, const struct config *conf, struct err *e)
 {
@@ -198,12 +213,14 @@ run(const struct options *o, const struct config *conf, struct err *e)
                  cc_mode_name((enum cc_mode)conf->mode), "prepare",
                  conf->prepare == PREPARE_EAGER ? "eager" : "allocate", "manage",
                  conf->manage == MANAGE_FULL ? "full" : "verify");
+        tell_start(node);
         say_ready(o->ready_fd);
         r = sd_event_loop(loop);
         if (r < 0)
             (void)err_errno(e, -r, ERR_CLASS_FATAL, "event loop");
         else
             log_info("pgpud is stopping: the node stays as it is");
+        act_tell(&node->acts, &(struct act){.kind = ACT_STOP, .ok = r >= 0});
     }
     (void)sd_notify(0, "STOPPING=1");
     control_free(control);

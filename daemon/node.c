@@ -210,6 +210,7 @@ on_up(void *ctx)
     struct node *n = ctx;
 
     log_info("pgpu-hwd is up", "devices", LOG_NUM(n->n_units));
+    act_tell(&n->acts, &(struct act){.kind = ACT_HWD, .ok = true});
     for (size_t i = 0; i < n->n_units; i++)
         if (n->unit[i]->sync != n->sync)
             unit_gone(n->unit[i]); /* it left while nobody told us */
@@ -232,6 +233,7 @@ on_down(void *ctx, const char *why)
 
     log_warn("pgpu-hwd is down: nothing new is handed out", "why", why, "cure",
              reason_cure(REASON_HWD_DOWN));
+    act_tell(&n->acts, &(struct act){.kind = ACT_HWD, .text = why});
     for (size_t i = 0; i < n->n_units; i++)
         unit_hwd_down(n->unit[i]);
     promise_update(n);
@@ -293,8 +295,14 @@ on_link(void *ctx, const char *resource, enum dp_link link, const char *why)
 
             if (r->link != link || strcmp(r->link_why, why) != 0)
                 log_info("kubelet link", "resource", resource, "link", names[link], "why", why);
-            if (r->link != link)
+            if (r->link != link) {
                 r->link_since = now_ns();
+                act_tell(&n->acts, &(struct act){.kind = ACT_KUBELET,
+                                                 .resource = resource,
+                                                 .what = names[link],
+                                                 .ok = link != DP_LINK_DOWN,
+                                                 .text = why});
+            }
             r->link = link;
             if (!str_copy(r->link_why, sizeof(r->link_why), why))
                 (void)str_copy(r->link_why, sizeof(r->link_why), "see the log");

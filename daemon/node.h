@@ -63,6 +63,7 @@ struct unit {
 
     /* operation under way, seq 0 = none */
     uint64_t op_seq;
+    uint64_t op_since;
     enum hwd_op op;
     uint32_t op_flags;
     enum hwd_phase phase;

@@ -17,6 +17,12 @@
 
 #define RETRY_DELAY HW_SEC(5)
 
+static void
+tell(struct node *n, const struct resource_state *r, bool ok, const char *text)
+{
+    act_tell(&n->acts, &(struct act){.kind = ACT_CDI, .resource = r->name, .ok = ok, .text = text});
+}
+
 static bool
 wants_cdi(const struct unit *u)
 {
@@ -110,11 +116,14 @@ publish_cdi(struct node *n, struct resource_state *r)
     if (cdi_publish(n->conf->cdi_dir, r->name, dev, count, &changed, &e) == 0) {
         if (!r->cdi_ok)
             log_info("CDI file is written again", "resource", r->name, "dir", n->conf->cdi_dir);
+        if (changed || !r->cdi_ok)
+            tell(n, r, true, NULL);
         r->cdi_ok = true;
         r->cdi_why[0] = '\0';
         note_file(n, r, false);
         return;
     }
+    tell(n, r, false, e.msg);
     if (r->cdi_ok || strcmp(r->cdi_why, e.msg) != 0)
         log_error("cannot write the CDI file: its devices are Unhealthy", "resource", r->name,
                   "why", e.msg, "cure", reason_cure(REASON_CDI_WRITE));

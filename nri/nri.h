@@ -106,6 +106,8 @@ struct nri_runtime {
     uint64_t events[NRI_EVENTS], refusals, timeouts, connects;
 };
 
+enum nri_answer { NRI_ACCEPTED, NRI_REFUSED, NRI_LATE };
+
 struct nri_handler {
     /* Mandatory. Must end, at once or later, in nri_accept or nri_refuse, exactly once, unless
      * `cancelled` is called first. The request is valid until then. */
@@ -120,6 +122,9 @@ struct nri_handler {
     /* Optional: the session went up (after synchronize, or without one where a runtime with NRI
      * before 0.7 has launched us) or down, for log and status. */
     void (*session)(void *ctx, unsigned session, const struct nri_runtime *rt);
+    /* Optional: an event was answered, by the handler or (`late`) for it, `took_ns` after it was
+     * read. For metrics; must not touch the call. */
+    void (*answered)(void *ctx, enum nri_event event, enum nri_answer answer, uint64_t took_ns);
     void *ctx;
 };
 

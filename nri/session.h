@@ -63,6 +63,7 @@ struct nri_call {
     struct nri_peer *peer;
     uint32_t stream;
     bool dead; /* being cancelled: an answer is ignored */
+    uint64_t begun;
     struct nri_request req;
     struct nri_pod pod;
     struct nri_container container;

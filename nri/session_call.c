@@ -58,6 +58,15 @@ call_free(struct nri_call *c)
     free(c);
 }
 
+static void
+call_answered(const struct nri_call *c, enum nri_answer answer)
+{
+    const struct nri_handler *h = &c->peer->nri->h;
+
+    if (h->answered)
+        h->answered(h->ctx, c->req.event, answer, nri_now() - c->begun);
+}
+
 /* Nobody may answer it any more. */
 static void
 call_cancel(struct nri_call *c)
@@ -84,6 +93,7 @@ on_deadline(sd_event_source *s, uint64_t usec, void *ctx)
     (void)s;
     (void)usec;
     p->rt.timeouts++;
+    call_answered(c, NRI_LATE);
     call_cancel(c);
     /* Fails closed: an error on the wire is an ordinary refusal, silence would be taken as "no
      * change" (pkg/adaptation/plugin.go). */
@@ -142,7 +152,8 @@ begin(struct nri_peer *p, const struct ttrpc_request *q, enum nri_event event,
         p->calls = c;
         c->req.event = event;
         c->req.session = p->number;
-        c->req.deadline = nri_now() + within;
+        c->begun = nri_now();
+        c->req.deadline = c->begun + within;
         ok = fill(c, x) && nri_timer(p->nri, &c->timer, within / 1000, on_deadline, c) == 0;
     }
     if (!ok) {
@@ -416,6 +427,7 @@ nri_accept(struct nri_call *c, const struct nri_adjust *adjust)
         answer_create(c->peer, c->stream, adjust);
     else
         peer_answer(c->peer, c->stream, NULL);
+    call_answered(c, NRI_ACCEPTED);
     call_free(c);
 }
 
@@ -437,5 +449,6 @@ nri_refuse(struct nri_call *c, const char *text)
     } else {
         peer_refuse(c->peer, c->stream, TTRPC_FAILED_PRECONDITION, line);
     }
+    call_answered(c, NRI_REFUSED);
     call_free(c);
 }
