@@ -10,7 +10,7 @@
 pgpu_packages_build() {
     echo gcc libc6-dev cmake ninja-build pkgconf \
         libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libpci-dev libjson-c-dev libudev-dev \
-        libsystemd-dev libyaml-dev libssl-dev zlib1g-dev libfuse3-dev fuse3 pci.ids
+        libsystemd-dev libyaml-dev libssl-dev zlib1g-dev libmicrohttpd-dev libfuse3-dev fuse3 pci.ids
 }
 
 # For the tests of every newcomer: the tiers unit and sim.
@@ -28,6 +28,11 @@ pgpu_packages_all() {
         format=clang-format-14
     fi
     echo clang "$rt" "$format" clang-tidy valgrind git
+}
+
+# For the tier ops: what Debian's own packaging tools and an operator's are.
+pgpu_packages_ops() {
+    echo dpkg-dev lintian mmdebstrap umoci
 }
 
 # The tier vm fetches QEMU and a kernel itself, unpacks them and installs nothing. They are Debian's, on

@@ -3,8 +3,9 @@
 
 usage: valgrind.py BUILD-DIR LOG-DIR
 
-First line out: "passed failed skipped"; then one line "NAME: REASON" for each skipped test and
-"FAILED NAME: LOG" for each failed one. A test is skipped where valgrind does not know a system call
+First line out: "passed failed skipped"; then one line "NAME: REASON" for each skipped test,
+"FAILED NAME: LOG" for each failed one and "UNSTEADY NAME" for each that failed in the crowd without
+a finding of memcheck's and passed alone. A test is skipped where valgrind does not know a system call
 that the test needs; for openat2 there is a stand-in (tests/unit/base/valgrind_openat2.c). Tests
 with deadlines of their own against gRPC are not run: under valgrind they miss them."""
 
@@ -57,10 +58,20 @@ def run(job):
         return name, "skip", (text.strip().split("\n") or [""])[-1]
     unknown = UNKNOWN_CALL.search(text)
     # A finding counts, whatever else failed.
-    if unknown and not re.search(r"^==\d+== \S", text, re.M):
+    finding = re.search(r"^==\d+== \S", text, re.M)
+    if unknown and not finding:
         call = SYSCALLS.get(unknown.group(1), "system call " + unknown.group(1))
         return name, "skip", "this valgrind does not know %s" % call
-    return name, "fail", log
+    return name, "finding" if finding else "fail", log
+
+
+# Tests of time fail on a busy machine; more than three failing are no accident.
+def second_look(jobs, results):
+    again = [i for i, r in enumerate(results) if r[1] == "fail"]
+    for i in again if len(again) <= 3 else []:
+        verdict = run(jobs[i])
+        results[i] = (verdict[0], "unsteady", "") if verdict[1] == "ok" else verdict
+    return results
 
 
 def main():
@@ -70,12 +81,16 @@ def main():
     jobs = [(*t, os.path.join(logs, t[0] + ".log"), shim) for t in tests(build)]
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         results = list(pool.map(run, jobs))
-    count = {k: sum(1 for r in results if r[1] == k) for k in ("ok", "fail", "skip")}
-    print(count["ok"], count["fail"], count["skip"])
+    results = second_look(jobs, results)
+    kinds = [r[1] for r in results]
+    print(kinds.count("ok") + kinds.count("unsteady"), kinds.count("fail") + kinds.count("finding"),
+          kinds.count("skip"))
     for name, verdict, text in results:
         if verdict == "skip":
             print("%s: %s" % (name, text))
-        elif verdict == "fail":
+        elif verdict == "unsteady":
+            print("UNSTEADY %s" % name)
+        elif verdict != "ok":
             print("FAILED %s: %s" % (name, text))
 
 
