@@ -216,7 +216,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static sd_event *loop; /* one for all inputs: making it is the dearest part */
     const struct nri_options opt = {.name = "pgpu", .index = "10"};
     struct run x = {.act = 0};
-    const struct nri_handler h = {on_request, on_cancelled, on_synchronize, on_session, &x};
+    const struct nri_handler h = {.request = on_request,
+                                  .cancelled = on_cancelled,
+                                  .synchronize = on_synchronize,
+                                  .session = on_session,
+                                  .ctx = &x};
     struct err e = ERR_INIT;
     struct nri *n = NULL;
     int pair[2];
