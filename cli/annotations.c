@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,32 +23,14 @@
 #define CONFIGS_MAX 16
 #define BY_HAND_MAX 64
 
-static const char usage[] =
-    "Usage: pgpuctl annotations lint [OPTION]... [POD.yaml|-]...\n"
-    "What a Kata runtime handler will do with each annotation of the pods in the manifests: apply\n"
-    "it, ignore it, or fail the sandbox; and what that changes in the measured launch.\n\n"
-    "  --handler H          runtime handler; default: the pods' runtimeClassName\n"
-    "  --kata-config PATH   the handler's configuration-*.toml (with the config.d beside it), or "
-    "a\n"
-    "                       directory of drop-ins; may be given again, later ones win\n"
-    "  --flavour go|rs      Kata's Go shim or runtime-rs, where the name and the file do not tell\n"
-    "  --cri containerd|crio\n"
-    "  --kata-version X.Y   for what differs between releases\n"
-    "  --annotation K=V     judge this one; may be given again\n"
-    "  --strict             ignored annotations are errors too\n"
-    "  --json\n\n"
-    "Exit status: 0 all are fine, 1 some fail or cannot be judged (with --strict: or are "
-    "ignored),\n"
-    "2 wrong usage.\n";
-
 struct opts {
     const char *handler;
     struct kata_handler_opts known;
     const char *configs[CONFIGS_MAX];
     size_t n_configs;
-    char *by_hand[BY_HAND_MAX]; /* KEY, NUL, VALUE */
+    char *by_hand[BY_HAND_MAX]; /* owned: KEY, NUL, VALUE */
     size_t n_by_hand;
-    bool strict, json;
+    bool strict;
 };
 
 /* ---- input ---- */
@@ -178,15 +159,26 @@ is_utf8(const char *s)
 }
 
 static bool
-set_by_hand(struct opts *o, char *text)
+set_by_hand(struct opts *o, const char *text)
 {
-    char *eq = strchr(text, '=');
+    const char *eq = strchr(text, '=');
+    char *copy;
 
     if (!eq || eq == text || o->n_by_hand == BY_HAND_MAX || !is_utf8(text))
         return false;
-    *eq = '\0';
-    o->by_hand[o->n_by_hand++] = text;
+    copy = strdup(text);
+    if (!copy)
+        return false;
+    copy[eq - text] = '\0';
+    o->by_hand[o->n_by_hand++] = copy;
     return true;
+}
+
+static void
+free_by_hand(struct opts *o)
+{
+    for (size_t i = 0; i < o->n_by_hand; i++)
+        free(o->by_hand[i]);
 }
 
 static bool
@@ -202,74 +194,59 @@ set_version(struct opts *o, const char *text)
 }
 
 static bool
-set_word(struct opts *o, int opt, const char *text)
+set_flavour(struct opts *o, const char *text)
 {
-    if (opt == 'f') {
-        o->known.flavour = strcmp(text, "go") == 0 ? KATA_FLAVOUR_GO
-                           : strcmp(text, "rs") == 0 || strcmp(text, "runtime-rs") == 0
-                               ? KATA_FLAVOUR_RS
-                               : KATA_FLAVOUR_UNKNOWN;
-        return o->known.flavour != KATA_FLAVOUR_UNKNOWN;
-    }
+    o->known.flavour = strcmp(text, "go") == 0 ? KATA_FLAVOUR_GO
+                       : strcmp(text, "rs") == 0 || strcmp(text, "runtime-rs") == 0
+                           ? KATA_FLAVOUR_RS
+                           : KATA_FLAVOUR_UNKNOWN;
+    return o->known.flavour != KATA_FLAVOUR_UNKNOWN;
+}
+
+static bool
+set_cri(struct opts *o, const char *text)
+{
     o->known.cri = strcmp(text, "containerd") == 0                           ? KATA_CRI_CONTAINERD
                    : strcmp(text, "crio") == 0 || strcmp(text, "cri-o") == 0 ? KATA_CRI_CRIO
                                                                              : KATA_CRI_UNKNOWN;
     return o->known.cri != KATA_CRI_UNKNOWN;
 }
 
-/* False: wrong usage; *ret_help: asked for help. */
 static bool
-parse(int argc, char **argv, struct opts *o, bool *ret_help)
+set_config(struct opts *o, const char *text)
 {
-    static const struct option longs[] = {{"handler", required_argument, NULL, 'H'},
-                                          {"kata-config", required_argument, NULL, 'k'},
-                                          {"flavour", required_argument, NULL, 'f'},
-                                          {"cri", required_argument, NULL, 'c'},
-                                          {"kata-version", required_argument, NULL, 'v'},
-                                          {"annotation", required_argument, NULL, 'a'},
-                                          {"strict", no_argument, NULL, 's'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
-    bool ok = true;
-    int c;
+    if (o->n_configs == CONFIGS_MAX)
+        return false;
+    o->configs[o->n_configs++] = text;
+    return true;
+}
 
-    optind = 1;
-    while (ok && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (c) {
-        case 'H':
-            o->handler = optarg;
-            break;
-        case 'k':
-            ok = o->n_configs < CONFIGS_MAX;
-            if (ok)
-                o->configs[o->n_configs++] = optarg;
-            break;
-        case 'f':
-        case 'c':
-            ok = set_word(o, c, optarg);
-            break;
-        case 'v':
-            ok = set_version(o, optarg);
-            break;
-        case 'a':
-            ok = set_by_hand(o, optarg);
-            break;
-        case 's':
-            o->strict = true;
-            break;
-        case 'j':
-            o->json = true;
-            break;
-        case 'h':
-            *ret_help = true;
-            return true;
-        default:
-            ok = false;
-            break;
-        }
-    }
-    return ok && (optind < argc || o->n_by_hand > 0);
+/* -1: go on; else the exit status. */
+static int
+take_options(struct usage_args *a, struct opts *o)
+{
+    static const struct {
+        const char *name;
+        bool (*set)(struct opts *o, const char *text);
+        const char *what;
+    } rows[] = {
+        {"--kata-config", set_config, "too many times"},
+        {"--flavour", set_flavour, "go or rs"},
+        {"--cri", set_cri, "containerd or crio"},
+        {"--kata-version", set_version, "a release, 3.24"},
+        {"--annotation", set_by_hand, "KEY=VALUE, at most 64 times"},
+    };
+    const char *v;
+
+    for (size_t r = 0; r < ARRAY_SIZE(rows); r++)
+        for (unsigned i = 0; (v = usage_nth(a, rows[r].name, i)) != NULL; i++)
+            if (!rows[r].set(o, v))
+                return usage_wrong(a, "%s %s: want %s", rows[r].name, v, rows[r].what);
+    o->handler = usage_value(a, "--handler", NULL);
+    o->strict = usage_flag(a, "--strict");
+    if (a->n == 0 && o->n_by_hand == 0)
+        return usage_wrong(a, "expected a manifest or --annotation");
+    return -1;
 }
 
 /* ---- the work ---- */
@@ -388,7 +365,7 @@ lint(const struct cli *c, const struct opts *o, char **files, int n)
     if (make_handler(o, name, &h, &e) < 0)
         return failed(&e, 1);
     struct anno_count count = judge_all(h, &pods);
-    if (c->json || o->json)
+    if (c->json)
         anno_print_json(kata_handler_facts(h), &pods, &count);
     else
         anno_print_people(kata_handler_facts(h), &pods, &count, c->tty);
@@ -397,21 +374,59 @@ lint(const struct cli *c, const struct opts *o, char **files, int n)
     return bad ? 1 : 0;
 }
 
-int
-cli_annotations(const struct cli *c, int argc, char **argv)
+static int run_lint(const void *ctx, int argc, char **argv);
+
+static const struct usage verbs[] = {
+    {
+        .name = "lint",
+        .args = "[POD.yaml|-]...",
+        .summary = "judge every annotation of the pods in Kubernetes manifests",
+        .text =
+            "What a Kata runtime handler will do with each annotation: apply it, ignore it, or "
+            "fail the sandbox; and what that changes in the measured launch. Pods and workloads "
+            "with a pod template are understood, several documents in a file too; \"-\" is "
+            "standard input.\n\n"
+            "Exit status: 0 all are fine, 1 some fail or cannot be judged (with --strict: or are "
+            "ignored), 2 wrong usage.",
+        .words = "file",
+        .opts =
+            (const struct usage_opt[]){
+                {"--handler", "H", "runtime handler; default: the pods' runtimeClassName", NULL, 0},
+                {"--kata-config", "PATH",
+                 "the handler's configuration-*.toml (with the config.d beside it), or a directory "
+                 "of drop-ins; may be given again, later ones win",
+                 "file", 0},
+                {"--flavour", "FLAVOUR",
+                 "go or rs: Kata's Go shim or runtime-rs, where the name and the file do not tell",
+                 "go rs", 0},
+                {"--cri", "RUNTIME", "containerd or crio", "containerd crio", 0},
+                {"--kata-version", "X.Y", "for what differs between releases", NULL, 0},
+                {"--annotation", "K=V", "judge this one; may be given again", NULL, 0},
+                {"--strict", NULL, "ignored annotations are errors too", NULL, 0},
+                {NULL, NULL, NULL, NULL, 0},
+            },
+        .run = run_lint,
+    },
+    {.name = NULL},
+};
+
+const struct usage verb_annotations = {
+    .name = "annotations",
+    .summary = "what a Kata handler does with a pod's annotations",
+    .verbs = verbs,
+};
+
+static int
+run_lint(const void *ctx, int argc, char **argv)
 {
     struct opts o = {0};
-    bool help = false;
+    struct usage_args a;
+    int rc = usage_parse(&verbs[0], argc, argv, &a);
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
-        help = true;
-    else if (argc < 2 || strcmp(argv[1], "lint") != 0 || !parse(argc - 1, argv + 1, &o, &help)) {
-        (void)fputs(usage, stderr);
-        return 2;
-    }
-    if (help) {
-        (void)fputs(usage, stdout);
-        return 0;
-    }
-    return lint(c, &o, argv + 1 + optind, argc - 1 - optind);
+    if (rc < 0)
+        rc = take_options(&a, &o);
+    if (rc < 0)
+        rc = lint(ctx, &o, a.v, a.n);
+    free_by_hand(&o);
+    return rc;
 }

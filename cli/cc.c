@@ -10,31 +10,10 @@
 #include "cli/offline.h"
 #include "cli/table.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static const char usage[] =
-    "Usage: pgpuctl cc query ADDR|all [--via sysfs|vfio]\n"
-    "       pgpuctl cc plan  ADDR|all --mode on|off|devtools|ppcie [--via sysfs|vfio]\n"
-    "       pgpuctl cc set   ADDR|all --mode on|off|devtools|ppcie [--via sysfs|vfio] [--yes]\n"
-    "       pgpuctl cc reset ADDR|all [--method function|bus|remove-rescan] [--yes]\n"
-    "Reads or changes the confidential-computing mode of a GPU or NVSwitch (full PCI address, or\n"
-    "all of them), directly on the hardware. Works on devices without a driver and on VFIO\n"
-    "drivers; refuses devices of host drivers and those that pgpu-hwd or a VM holds.\n"
-    "  query       active mode, mode after the next reset, firmware settings\n"
-    "  plan        what `set` would write; changes nothing\n"
-    "  set         write, reset, wait for boot, verify\n"
-    "  --via       how registers are reached. sysfs: resource0, without a side effect, refused\n"
-    "              under kernel lockdown (Secure Boot). vfio: works there too, for devices on a\n"
-    "              VFIO driver, but opening and closing the device reset it. Without it `query`\n"
-    "              and `plan` take sysfs; `set` and `reset` take vfio where sysfs is refused\n"
-    "  --yes       do not ask back\n"
-    "  --progress  one line per step on stderr (default on a terminal)\n"
-    "  --json      print a list of objects\n\n"
-    "Exit status: 0 done for all, 1 failed for some, 2 wrong usage.\n";
 
 struct args {
     uint32_t op;
@@ -42,17 +21,8 @@ struct args {
     enum cc_mode mode;
     bool have_mode, yes, progress;
     enum hwd_rung rung;
-    bool have_rung;
     enum hwd_access via;
-    bool have_via;
 };
-
-static int
-wrong(const char *text, const char *what)
-{
-    (void)fprintf(stderr, "pgpuctl cc: %s%s (see pgpuctl cc --help)\n", text, what);
-    return 2;
-}
 
 static bool
 parse_rung(const char *s, enum hwd_rung *ret)
@@ -77,101 +47,33 @@ parse_via(const char *s, enum hwd_access *ret)
 }
 
 static bool
-parse_op(const char *s, uint32_t *ret)
-{
-    static const struct {
-        const char *name;
-        uint32_t op;
-    } ops[] = {{"query", HWD_JOB_QUERY},
-               {"plan", HWD_JOB_PLAN},
-               {"set", HWD_JOB_SET},
-               {"reset", HWD_OP_RESET}};
-
-    for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
-        if (strcmp(s, ops[i].name) == 0) {
-            *ret = ops[i].op;
-            return true;
-        }
-    return false;
-}
-
-static bool
 only_looks(const struct args *a)
 {
     return a->op == HWD_JOB_QUERY || a->op == HWD_JOB_PLAN;
 }
 
-/* -1: go on. */
+/* -1: go on; the options that a verb does not have are absent. */
 static int
-parse_options(int argc, char **argv, struct args *a)
+take_options(const struct usage_args *u, struct args *a)
 {
-    static const struct option opts[] = {{"mode", required_argument, NULL, 'm'},
-                                         {"method", required_argument, NULL, 'r'},
-                                         {"via", required_argument, NULL, 'v'},
-                                         {"yes", no_argument, NULL, 'y'},
-                                         {"progress", no_argument, NULL, 'p'},
-                                         {"help", no_argument, NULL, 'h'},
-                                         {NULL, 0, NULL, 0}};
-    int o;
+    const char *mode = usage_value(u, "--mode", NULL);
+    const char *rung = usage_value(u, "--method", NULL);
+    const char *via = usage_value(u, "--via", NULL);
 
-    while ((o = getopt_long(argc, argv, "hy", opts, NULL)) != -1) {
-        switch (o) {
-        case 'm':
-            if (!cc_mode_parse(optarg, &a->mode))
-                return wrong("--mode is on, off, devtools or ppcie, not ", optarg);
-            a->have_mode = true;
-            break;
-        case 'r':
-            if (!parse_rung(optarg, &a->rung))
-                return wrong("--method is function, bus or remove-rescan, not ", optarg);
-            a->have_rung = true;
-            break;
-        case 'v':
-            if (!parse_via(optarg, &a->via))
-                return wrong("--via is sysfs or vfio, not ", optarg);
-            a->have_via = true;
-            break;
-        case 'y':
-            a->yes = true;
-            break;
-        case 'p':
-            a->progress = true;
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        default:
-            return wrong("unknown option", "");
-        }
-    }
-    return -1;
-}
-
-static int
-parse(int argc, char **argv, struct args *a)
-{
-    int rc = parse_options(argc, argv, a);
-    bool wants_mode;
-
-    if (rc >= 0)
-        return rc;
-    if (argc - optind != 2)
-        return wrong("expected: query|plan|set|reset ADDR|all", "");
-    if (!parse_op(argv[optind], &a->op))
-        return wrong("unknown verb ", argv[optind]);
-    a->target = argv[optind + 1];
-    wants_mode = a->op == HWD_JOB_PLAN || a->op == HWD_JOB_SET;
-    if (wants_mode && !a->have_mode)
-        return wrong("--mode is missing", "");
-    if (!wants_mode && a->have_mode)
-        return wrong("--mode does not belong to ", argv[optind]);
-    if (a->op != HWD_OP_RESET && a->have_rung)
-        return wrong("--method does not belong to ", argv[optind]);
-    if (a->op == HWD_OP_RESET && a->have_via)
-        return wrong("--via does not belong to ", argv[optind]);
+    a->target = u->v[0];
+    if (mode && !cc_mode_parse(mode, &a->mode))
+        return usage_wrong(u, "--mode is on, off, devtools or ppcie, not %s", mode);
+    if (rung && !parse_rung(rung, &a->rung))
+        return usage_wrong(u, "--method is function, bus or remove-rescan, not %s", rung);
     /* A look has no side effect unless it was asked for. */
-    if (!a->have_via)
-        a->via = only_looks(a) ? HWD_ACCESS_SYSFS : HWD_ACCESS_AUTO;
+    a->via = only_looks(a) ? HWD_ACCESS_SYSFS : HWD_ACCESS_AUTO;
+    if (via && !parse_via(via, &a->via))
+        return usage_wrong(u, "--via is sysfs or vfio, not %s", via);
+    a->have_mode = mode != NULL;
+    if (!mode && (a->op == HWD_JOB_PLAN || a->op == HWD_JOB_SET))
+        return usage_wrong(u, "--mode is missing");
+    a->yes = usage_flag(u, "--yes");
+    a->progress = usage_flag(u, "--progress");
     return -1;
 }
 
@@ -194,8 +96,11 @@ select_units(const struct offline *o, const struct args *a, struct offline_run *
     int n = 0;
 
     if (strcmp(a->target, "all") != 0) {
-        if (!pci_addr_parse(a->target, &addr))
-            return -wrong("not a full PCI address (0000:41:00.0): ", a->target);
+        if (!pci_addr_parse(a->target, &addr)) {
+            (void)fprintf(stderr, "pgpuctl: not a full PCI address (0000:41:00.0): %s\n",
+                          a->target);
+            return -2;
+        }
         u = hwd_units_find(o->units, addr);
         if (!u) {
             (void)fprintf(stderr, "pgpuctl: no GPU or NVSwitch at %s\n", a->target);
@@ -386,15 +291,20 @@ work(const struct cli *c, const struct args *a, struct offline *o, struct offlin
     return print_runs(c, a, runs, n);
 }
 
-int
-cli_cc(const struct cli *c, int argc, char **argv)
+/* ---- the verbs ---- */
+
+static int
+run(const struct usage *verb, uint32_t op, const struct cli *c, int argc, char **argv)
 {
-    struct args a = {0};
+    struct args a = {.op = op};
+    struct usage_args u;
     struct offline o;
     struct err e = ERR_INIT;
     struct offline_run *runs;
-    int rc = parse(argc, argv, &a);
+    int rc = usage_parse(verb, argc, argv, &u);
 
+    if (rc < 0)
+        rc = take_options(&u, &a);
     if (rc >= 0)
         return rc;
     if (offline_open(c, NULL, true, &o, &e) < 0) {
@@ -406,4 +316,122 @@ cli_cc(const struct cli *c, int argc, char **argv)
     free(runs);
     offline_close(&o);
     return rc;
+}
+
+static int run_query(const void *ctx, int argc, char **argv);
+static int run_plan(const void *ctx, int argc, char **argv);
+static int run_set(const void *ctx, int argc, char **argv);
+static int run_reset(const void *ctx, int argc, char **argv);
+
+#define MODE                                                                                       \
+    {                                                                                              \
+        "--mode", "MODE", "on, off, devtools or ppcie", "on off devtools ppcie", 0                 \
+    }
+#define VIA                                                                                        \
+    {                                                                                              \
+        "--via", "WAY", "how registers are reached, sysfs or vfio", "sysfs vfio", 0                \
+    }
+#define YES                                                                                        \
+    {                                                                                              \
+        "--yes", NULL, "do not ask back", NULL, 'y'                                                \
+    }
+#define PROGRESS                                                                                   \
+    {                                                                                              \
+        "--progress", NULL, "one line per step on stderr (default on a terminal)", NULL, 0         \
+    }
+#define END                                                                                        \
+    {                                                                                              \
+        NULL, NULL, NULL, NULL, 0                                                                  \
+    }
+
+#define VIA_TEXT                                                                                   \
+    "Registers are reached through sysfs: resource0, without a side effect, refused under kernel " \
+    "lockdown (Secure Boot). --via vfio works there too, for devices on a VFIO driver, but "       \
+    "opening "                                                                                     \
+    "and closing the device reset it."
+#define EXIT_TEXT "Exit status: 0 done for all, 1 failed for some, 2 wrong usage, or not confirmed."
+
+static const struct usage verbs[] = {
+    {
+        .name = "query",
+        .args = "ADDR|all",
+        .summary = "active mode, mode after the next reset, firmware settings",
+        .text = VIA_TEXT "\n\n" EXIT_TEXT,
+        .words = "device all",
+        .opts = (const struct usage_opt[]){VIA, YES, PROGRESS, END},
+        .run = run_query,
+    },
+    {
+        .name = "plan",
+        .args = "ADDR|all --mode MODE",
+        .summary = "what set would write; changes nothing",
+        .text = VIA_TEXT "\n\n" EXIT_TEXT,
+        .words = "device all",
+        .opts = (const struct usage_opt[]){MODE, VIA, YES, PROGRESS, END},
+        .run = run_plan,
+    },
+    {
+        .name = "set",
+        .args = "ADDR|all --mode MODE",
+        .summary = "write, reset, wait for boot, verify",
+        .text = "Without --via vfio is taken where sysfs is refused (kernel lockdown, Secure Boot)."
+                "\n\n" EXIT_TEXT,
+        .words = "device all",
+        .opts = (const struct usage_opt[]){MODE, VIA, YES, PROGRESS, END},
+        .run = run_set,
+    },
+    {
+        .name = "reset",
+        .args = "ADDR|all",
+        .summary = "reset, and verify that it boots",
+        .text =
+            "Registers are reached through sysfs, and through vfio where that is refused. There, "
+            "where a GPU does not boot after function, the bus is reset as well; what is not on "
+            "a VFIO driver afterwards cannot be looked at: the reset is then done, and not "
+            "verified.\n\n" EXIT_TEXT,
+        .words = "device all",
+        .opts =
+            (const struct usage_opt[]){
+                {"--method", "METHOD", "function (default), bus or remove-rescan",
+                 "function bus remove-rescan", 0},
+                YES,
+                PROGRESS,
+                END,
+            },
+        .run = run_reset,
+    },
+    {.name = NULL},
+};
+
+const struct usage verb_cc = {
+    .name = "cc",
+    .summary = "query, plan, set or reset the confidential-computing mode",
+    .text = "Reads or changes the mode of a GPU or NVSwitch (full PCI address, or all of them), "
+            "directly on the hardware. Works on devices without a driver and on VFIO drivers; "
+            "refuses devices of host drivers and those that pgpu-hwd or a VM holds.",
+    .verbs = verbs,
+};
+
+static int
+run_query(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[0], HWD_JOB_QUERY, ctx, argc, argv);
+}
+
+static int
+run_plan(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[1], HWD_JOB_PLAN, ctx, argc, argv);
+}
+
+static int
+run_set(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[2], HWD_JOB_SET, ctx, argc, argv);
+}
+
+static int
+run_reset(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[3], HWD_OP_RESET, ctx, argc, argv);
 }

@@ -33,17 +33,6 @@ verdict_name(enum cdi_verdict v)
     return "?";
 }
 
-static int
-usage(FILE *f)
-{
-    (void)fputs("usage: pgpuctl cdi lint [--json] [DIR...]\n"
-                "  Reads CDI directories as Kata's Go shim, Kata's runtime-rs and containerd do.\n"
-                "  DIR in CDI order, lowest priority first; default /etc/cdi /var/run/cdi.\n"
-                "  Exit status 1 if a file keeps GPU pods of this node from starting.\n",
-                f);
-    return f == stdout ? 0 : 2;
-}
-
 static void
 json_string(const char *s)
 {
@@ -131,25 +120,44 @@ print_people(const struct cli *c, const struct cdi_report *r)
             files, files == 1 ? "" : "s", r->poisoned, worst > 0 ? " or CRASH" : "");
 }
 
-int
-cli_cdi(const struct cli *c, int argc, char **argv)
+static int run_lint(const void *ctx, int argc, char **argv);
+
+static const struct usage verbs[] = {
+    {
+        .name = "lint",
+        .args = "[DIR]...",
+        .summary = "say what each consumer of CDI makes of every file",
+        .text = "Reads CDI directories as Kata's Go shim, Kata's runtime-rs and containerd do. "
+                "DIR in CDI order, lowest priority first; default /etc/cdi /var/run/cdi.\n\n"
+                "Exit status: 0 fine, 1 a file keeps GPU pods of this node from starting, 2 wrong "
+                "usage.",
+        .words = "dir",
+        .run = run_lint,
+    },
+    {.name = NULL},
+};
+
+const struct usage verb_cdi = {
+    .name = "cdi",
+    .summary = "check the CDI directories",
+    .verbs = verbs,
+};
+
+static int
+run_lint(const void *ctx, int argc, char **argv)
 {
     const char *dirs[MAX_DIRS];
+    const struct cli *c = ctx;
+    struct usage_args a;
     size_t n = 0;
-    bool json = c->json;
+    int rc = usage_parse(&verbs[0], argc, argv, &a);
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[argc - 1], "--help") == 0))
-        return usage(stdout);
-    if (argc < 2 || strcmp(argv[1], "lint") != 0)
-        return usage(stderr);
-    for (int i = 2; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0)
-            json = true;
-        else if (argv[i][0] == '-' || n == MAX_DIRS)
-            return usage(stderr);
-        else
-            dirs[n++] = argv[i];
-    }
+    if (rc >= 0)
+        return rc;
+    if (a.n > MAX_DIRS)
+        return usage_wrong(&a, "more than %d directories", MAX_DIRS);
+    for (; n < (size_t)a.n; n++)
+        dirs[n] = a.v[n];
     if (n == 0) {
         for (; n < ARRAY_SIZE(default_dirs); n++)
             dirs[n] = default_dirs[n];
@@ -162,7 +170,7 @@ cli_cdi(const struct cli *c, int argc, char **argv)
         return 1;
     }
     bool bad = r->poisoned > 0;
-    if (json)
+    if (c->json)
         print_json(r);
     else
         print_people(c, r);

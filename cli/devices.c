@@ -12,21 +12,9 @@
 #include "cli/table.h"
 #include "vfio/hold.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static const char usage[] =
-    "Usage: pgpuctl devices [--json] [--offline] [--config FILE]\n"
-    "Lists every GPU and NVSwitch with what uses it and why it cannot be prepared, if so.\n"
-    "Asks pgpu-hwd where it runs (--hwd SOCKET), else looks at the hardware itself.\n"
-    "  --offline      do not ask pgpu-hwd\n"
-    "  --config FILE  pgpu-hwd's configuration, for the claim rules (offline)\n\n"
-    "USE is free, ours (held by pgpu-hwd), held or unknown; MODE is active/configured, \"?\" "
-    "where\n"
-    "not known without waking or asking the device.\n"
-    "Exit status: 0 listed, 1 could not look, 2 wrong usage.\n";
 
 static const char *
 mode_text(uint32_t m)
@@ -176,43 +164,48 @@ list_offline(const struct cli *c, const char *config, struct table *t)
     return 0;
 }
 
-int
-cli_devices(const struct cli *c, int argc, char **argv)
+static int
+run(const void *ctx, int argc, char **argv)
 {
-    static const struct option opts[] = {{"offline", no_argument, NULL, 'o'},
-                                         {"config", required_argument, NULL, 'c'},
-                                         {"help", no_argument, NULL, 'h'},
-                                         {NULL, 0, NULL, 0}};
+    const struct cli *c = ctx;
     struct hwd_facts *f = NULL;
+    struct usage_args a;
     struct table *t;
     struct err e = ERR_INIT;
-    const char *config = NULL;
-    bool offline = !c->hwd;
-    int o, n, rc = 0;
+    int n, rc = usage_parse(&verb_devices, argc, argv, &a);
 
-    while ((o = getopt_long(argc, argv, "h", opts, NULL)) != -1) {
-        if (o == 'o') {
-            offline = true;
-        } else if (o == 'c') {
-            config = optarg;
-        } else {
-            (void)fputs(usage, o == 'h' ? stdout : stderr);
-            return o == 'h' ? 0 : 2;
-        }
-    }
-    if (optind < argc) {
-        (void)fputs(usage, stderr);
-        return 2;
-    }
+    if (rc >= 0)
+        return rc;
+    rc = 0;
     t = new_table();
-    n = offline ? -1 : online_facts(c->hwd, &f, &e);
+    n = !c->hwd || usage_flag(&a, "--offline") ? -1 : online_facts(c->hwd, &f, &e);
     for (int i = 0; i < n; i++)
         add_facts(t, &f[i]);
     free(f);
     if (n < 0)
-        rc = list_offline(c, config, t);
+        rc = list_offline(c, usage_value(&a, "--config", NULL), t);
     if (rc == 0)
         table_print(t, c->json);
     table_free(t);
     return rc;
 }
+
+static const struct usage_opt options[] = {
+    {"--offline", NULL, "do not ask pgpu-hwd", NULL, 0},
+    {"--config", "FILE", "pgpu-hwd's configuration, for the claim rules (offline)", "file", 0},
+    {NULL, NULL, NULL, NULL, 0},
+};
+
+const struct usage verb_devices = {
+    .name = "devices",
+    .args = "",
+    .summary = "GPUs and NVSwitches, and why one cannot be prepared",
+    .text =
+        "Asks pgpu-hwd where it runs (--hwd SOCKET), else looks at the hardware itself, without "
+        "waking or disturbing it.\n\n"
+        "USE is free, ours (held by pgpu-hwd), held or unknown; MODE is active/configured, "
+        "\"?\" where not known without waking or asking the device.\n\n"
+        "Exit status: 0 listed, 1 could not look, 2 wrong usage.",
+    .opts = options,
+    .run = run,
+};

@@ -6,49 +6,14 @@
 #include "nri/initdata.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/fs.h"
 #include "cli/cli.h"
+#include "cli/initdata_source.h"
 #include "nri/base64.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* One byte more than is read, so that the check says what is too long. */
-#define INPUT_MAX (INITDATA_TOML_MAX + 1)
-
-static const char usage[] =
-    "Usage: pgpuctl initdata digest SOURCE [--tee TEE] [--format hex|base64]\n"
-    "       pgpuctl initdata check SOURCE\n"
-    "       pgpuctl initdata encode FILE\n"
-    "       pgpuctl initdata show SOURCE [KEY]\n\n"
-    "What a pod hands to its confidential guest in the annotation\n" INITDATA_ANNOTATION ".\n"
-    "SOURCE is the annotation's value, a file that holds it, or a file with the TOML\n"
-    "text itself; \"-\" is standard input.\n\n"
-    "  digest  over the exact bytes of the TOML, and the field of the hardware's report\n"
-    "          that it lands in: longer digests are cut, shorter ones filled with zeroes;\n"
-    "          what check finds wrong besides is a warning\n"
-    "  check   every rule that Kata and the guest have, and what breaks where one is\n"
-    "          violated\n"
-    "  encode  the annotation's value for a TOML file that passes the check\n"
-    "  show    the TOML text, or the value of one KEY of [data]\n\n"
-    "  --tee TEE     only this one: snp, tdx, cca, sgx or se; without it, snp and tdx\n"
-    "  --format F    print the bare value (of --tee, else the digest) as hex or base64\n"
-    "  --json        machine-readable output\n\n"
-    "Exit status: 0 done and (but for digest) in order, 1 not in order or not readable,\n"
-    "2 wrong usage.\n";
-
-struct source {
-    const char *name; /* for messages */
-    char *text;
-    size_t len;
-    bool from_file;  /* else from the command line */
-    bool annotation; /* else TOML */
-};
 
 struct opts {
     const struct initdata_tee *tee; /* NULL: all */
@@ -57,12 +22,6 @@ struct opts {
     bool json;
 };
 
-static void
-source_fini(struct source *s)
-{
-    free(s->text);
-}
-
 static int
 fail(const char *msg)
 {
@@ -70,81 +29,8 @@ fail(const char *msg)
     return 1;
 }
 
-/* Characters of base64 in any of its variants, then "=". TOML never looks like that: it has
- * something behind its "=". */
-static bool
-looks_encoded(const char *s, size_t len)
-{
-    static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                              "0123456789+/-_\r\n";
-    size_t n = strspn(s, set);
-
-    n += strspn(s + n, "=\r\n");
-    return len > 0 && n == len;
-}
-
 static int
-read_stdin(struct source *s, struct err *e)
-{
-    _cleanup_(buf_fini) struct buf b;
-    char chunk[16384];
-    ssize_t n;
-
-    buf_init(&b, INPUT_MAX);
-    while ((n = read(STDIN_FILENO, chunk, sizeof(chunk))) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(e, errno, ERR_CLASS_FATAL, "read standard input");
-        if (!buf_put(&b, chunk, (size_t)n))
-            return err_set(e, EFBIG, ERR_CLASS_INVALID, "standard input: more than %u bytes",
-                           INPUT_MAX);
-    }
-    if (!buf_cstr(&b))
-        return err_errno(e, ENOMEM, ERR_CLASS_FATAL, "read standard input");
-    s->name = "standard input";
-    s->len = b.len;
-    s->text = (char *)TAKE_PTR(uint8_t, b.data);
-    return 0;
-}
-
-static int
-load(const char *arg, struct source *s, struct err *e)
-{
-    struct err why = ERR_INIT;
-    int rc;
-
-    s->name = arg;
-    s->from_file = true;
-    if (strcmp(arg, "-") == 0) {
-        rc = read_stdin(s, e);
-    } else {
-        rc = fs_read_file(AT_FDCWD, arg, INPUT_MAX, &s->text, &s->len, &why);
-        if (rc < 0 && strlen(arg) >= 20 && looks_encoded(arg, strlen(arg))) {
-            s->name = "the annotation";
-            s->from_file = false;
-            s->text = strdup(arg);
-            s->len = strlen(arg);
-            rc = s->text ? 0 : err_errno(e, ENOMEM, ERR_CLASS_FATAL, "read the annotation");
-        } else if (rc < 0) {
-            *e = why;
-        }
-    }
-    if (rc < 0)
-        return rc;
-    if (s->len >= 2 && memcmp(s->text, "\x1f\x8b", 2) == 0)
-        return err_set(e, EINVAL, ERR_CLASS_INVALID,
-                       "%s: this is gzip; gunzip it to its TOML, or encode it with base64 -w0",
-                       s->name);
-    s->annotation = looks_encoded(s->text, s->len);
-    if (s->annotation && s->from_file)
-        while (s->len > 0 && strchr("\r\n", s->text[s->len - 1]))
-            s->text[--s->len] = '\0'; /* the file's last line end is not the annotation's */
-    return 0;
-}
-
-static int
-check(const struct source *s, struct initdata_report *r, struct err *e)
+check(const struct initdata_source *s, struct initdata_report *r, struct err *e)
 {
     return s->annotation ? initdata_check(s->text, s->len, r, e)
                          : initdata_check_toml(s->text, s->len, r, e);
@@ -239,7 +125,7 @@ has_digest(const struct initdata_report *r)
 }
 
 static void
-tell_findings(const struct source *s, const struct initdata_report *r, bool withheld)
+tell_findings(const struct initdata_source *s, const struct initdata_report *r, bool withheld)
 {
     const char *word = withheld ? "" : "warning: ";
 
@@ -269,7 +155,7 @@ print_digest(const struct initdata *i, const struct opts *o)
 }
 
 static int
-run_digest(const struct source *s, const struct opts *o)
+run_digest(const struct initdata_source *s, const struct opts *o)
 {
     struct initdata_report r;
     struct err e = ERR_INIT;
@@ -286,7 +172,7 @@ run_digest(const struct source *s, const struct opts *o)
 }
 
 static void
-check_json(const struct source *s, const struct initdata_report *r)
+check_json(const struct initdata_source *s, const struct initdata_report *r)
 {
     json_object *top = json_object_new_object(), *list = json_object_new_array();
 
@@ -308,7 +194,7 @@ check_json(const struct source *s, const struct initdata_report *r)
 }
 
 static void
-check_text(const struct source *s, const struct initdata_report *r)
+check_text(const struct initdata_source *s, const struct initdata_report *r)
 {
     printf("%s: %s\n", s->name, s->annotation ? "an annotation's value" : "TOML");
     for (size_t k = 0; k < r->n; k++)
@@ -323,7 +209,7 @@ check_text(const struct source *s, const struct initdata_report *r)
 }
 
 static int
-run_check(const struct source *s, const struct opts *o)
+run_check(const struct initdata_source *s, const struct opts *o)
 {
     struct initdata_report r;
     struct err e = ERR_INIT;
@@ -341,7 +227,7 @@ run_check(const struct source *s, const struct opts *o)
 }
 
 static int
-run_encode(const struct source *s, const struct opts *o)
+run_encode(const struct initdata_source *s, const struct opts *o)
 {
     _cleanup_(buf_fini) struct buf b;
     struct err e = ERR_INIT;
@@ -419,7 +305,7 @@ show_key(const struct initdata *i, const char *key)
 
 /* Shows what can be read, in order or not; the exit status says which. */
 static int
-run_show(const struct source *s, const struct opts *o)
+run_show(const struct initdata_source *s, const struct opts *o)
 {
     struct initdata_report r;
     struct err e = ERR_INIT;
@@ -441,92 +327,135 @@ run_show(const struct source *s, const struct opts *o)
     return status;
 }
 
-static int
-wrong(const char *why, const char *what)
-{
-    (void)fprintf(stderr, "pgpuctl: initdata: %s%s, see pgpuctl initdata --help\n", why, what);
-    return 2;
-}
+/* ---- the verbs ---- */
 
-/* -1: go on; else the exit status. */
+/* -1: go on; the options that a verb does not have are absent. */
 static int
-take_options(int argc, char **argv, struct opts *o)
+take_options(const struct usage_args *a, struct opts *o)
 {
-    static const struct option longs[] = {
-        {"tee", required_argument, NULL, 't'},
-        {"format", required_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int c;
+    const char *tee = usage_value(a, "--tee", NULL);
 
-    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        switch (c) {
-        case 't':
-            o->tee = initdata_tee_by_name(optarg);
-            if (!o->tee)
-                return wrong("no such TEE: ", optarg);
-            break;
-        case 'f':
-            o->format = optarg;
-            if (strcmp(optarg, "hex") != 0 && strcmp(optarg, "base64") != 0)
-                return wrong("no such format: ", optarg);
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        default:
-            return 2;
-        }
-    }
+    o->format = usage_value(a, "--format", NULL);
+    o->tee = tee ? initdata_tee_by_name(tee) : NULL;
+    if (tee && !o->tee)
+        return usage_wrong(a, "no such TEE: %s", tee);
+    if (o->format && strcmp(o->format, "hex") != 0 && strcmp(o->format, "base64") != 0)
+        return usage_wrong(a, "no such format: %s", o->format);
+    o->key = a->n > 1 ? a->v[1] : NULL;
     return -1;
 }
 
-static const struct verb {
-    const char *name;
-    int words; /* at most, with the verb */
-    int (*run)(const struct source *s, const struct opts *o);
-} verbs[] = {
-    {"digest", 2, run_digest},
-    {"check", 2, run_check},
-    {"encode", 2, run_encode},
-    {"show", 3, run_show},
-};
-
-static const struct verb *
-find_verb(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        if (strcmp(verbs[i].name, name) == 0)
-            return &verbs[i];
-    return NULL;
-}
-
-int
-cli_initdata(const struct cli *c, int argc, char **argv)
+static int
+run(const struct usage *verb, int (*what)(const struct initdata_source *s, const struct opts *o),
+    const struct cli *c, int argc, char **argv)
 {
     struct opts o = {.json = c->json};
-    _cleanup_(source_fini) struct source s = {0};
+    _cleanup_(initdata_source_fini) struct initdata_source s = {0};
+    struct usage_args a;
     struct err e = ERR_INIT;
-    const struct verb *verb;
-    int n, status = take_options(argc, argv, &o);
+    int status = usage_parse(verb, argc, argv, &a);
 
+    if (status < 0)
+        status = take_options(&a, &o);
     if (status >= 0)
         return status;
-    n = argc - optind;
-    if (n < 1)
-        return wrong("a verb is missing", "");
-    verb = find_verb(argv[optind]);
-    if (!verb)
-        return wrong("no such verb: ", argv[optind]);
-    if (n < 2)
-        return wrong("a source is missing", "");
-    if (n > verb->words)
-        return wrong("too many arguments", "");
-    if (verb->run != run_digest && (o.tee || o.format))
-        return wrong("--tee and --format are digest's", "");
-    o.key = n == 3 ? argv[optind + 2] : NULL;
-    if (load(argv[optind + 1], &s, &e) < 0)
+    if (initdata_source_load(a.v[0], &s, &e) < 0)
         return fail(e.msg);
-    return verb->run(&s, &o);
+    return what(&s, &o);
+}
+
+static int verb_digest(const void *ctx, int argc, char **argv);
+static int verb_check(const void *ctx, int argc, char **argv);
+static int verb_encode(const void *ctx, int argc, char **argv);
+static int verb_show(const void *ctx, int argc, char **argv);
+
+#define SOURCE_TEXT                                                                                \
+    "SOURCE is the annotation's value, a file that holds it, or a file with the TOML text "        \
+    "itself; "                                                                                     \
+    "\"-\" is standard input."
+
+static const struct usage verbs[] = {
+    {
+        .name = "digest",
+        .args = "SOURCE",
+        .summary = "digest of the TOML, and where it lands in the hardware's report",
+        .text =
+            "Over the exact bytes of the TOML, and the field of the hardware's report that it "
+            "lands in: HOSTDATA (SEV-SNP, 32 bytes) or MRCONFIGID (TDX, 48 bytes). Longer "
+            "digests are cut, shorter ones filled with zeroes. What check finds wrong besides is "
+            "a warning; the exit status is 1 only where there is no digest, or the runtimes "
+            "differ in it.\n\n" SOURCE_TEXT,
+        .words = "file",
+        .opts =
+            (const struct usage_opt[]){
+                {"--tee", "TEE", "only this one: snp, tdx, cca, sgx or se; without it, snp and tdx",
+                 "snp tdx cca sgx se", 0},
+                {"--format", "FORMAT",
+                 "print the bare value (of --tee, else the digest) as hex or base64", "hex base64",
+                 0},
+                {NULL, NULL, NULL, NULL, 0},
+            },
+        .run = verb_digest,
+    },
+    {
+        .name = "check",
+        .args = "SOURCE",
+        .summary = "every rule that Kata and the guest have, and what breaks where one is violated",
+        .text = "Exit status 1 if one is violated; notes do not count.\n\n" SOURCE_TEXT,
+        .words = "file",
+        .run = verb_check,
+    },
+    {
+        .name = "encode",
+        .args = "FILE",
+        .summary = "the annotation's value for a TOML file that passes the check",
+        .text = "It is always the same for the same file.",
+        .words = "file",
+        .run = verb_encode,
+    },
+    {
+        .name = "show",
+        .args = "SOURCE [KEY]",
+        .summary = "the TOML text, or the value of one KEY of [data], for instance policy.rego",
+        .text = SOURCE_TEXT,
+        .words = "file",
+        .run = verb_show,
+    },
+    {.name = NULL},
+};
+
+const struct usage verb_initdata = {
+    .name = "initdata",
+    .summary = "digest, check or make the initdata of a pod",
+    .text =
+        "What a pod hands to its confidential guest in the annotation " INITDATA_ANNOTATION
+        ": base64 of gzip of TOML. Needs neither daemon nor hardware, and does not tell whether "
+        "the host that starts the pod is honest.\n\n"
+        "Exit status: 0 done and (but for digest) in order, 1 not in order or not readable, 2 "
+        "wrong usage.",
+    .verbs = verbs,
+};
+
+static int
+verb_digest(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[0], run_digest, ctx, argc, argv);
+}
+
+static int
+verb_check(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[1], run_check, ctx, argc, argv);
+}
+
+static int
+verb_encode(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[2], run_encode, ctx, argc, argv);
+}
+
+static int
+verb_show(const void *ctx, int argc, char **argv)
+{
+    return run(&verbs[3], run_show, ctx, argc, argv);
 }

@@ -7,54 +7,19 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "hwd/service.h"
+#include "hwd/usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#ifndef PGPU_VERSION
-#define PGPU_VERSION "unknown"
-#endif
-
-static const char usage[] =
-    "usage: pgpu-hwd [options]\n"
-    "The hardware service of pgpu: the only program that binds, switches, resets and verifies\n"
-    "GPUs. It obeys typed requests on its socket, within the limits of its own configuration.\n"
-    "\n"
-    "  --socket PATH         listen here (default " HWD_SOCKET_DEFAULT "); the directory\n"
-    "                        must be ours and closed to others (0700); it is made if missing\n"
-    "  --config FILE         YAML or JSON; without it every key has its default\n"
-    "  --root DIR            hardware below DIR/sys and DIR/dev (default /)\n"
-    "  --uevent-socket PATH  kernel events of a simulated node\n"
-    "  --log-format FORMAT   logfmt or json\n"
-    "  --log-level LEVEL     debug, info, warn or error\n"
-    "  --ready-fd N          write \"ready\" to descriptor N when serving\n"
-    "  --check-config        check the configuration and leave\n"
-    "  --print-config        print the effective configuration and leave\n"
-    "  --version, --help\n";
-
 struct options {
     const char *socket, *config, *root, *uevents, *log_format, *log_level;
     int ready_fd;
     bool check, print;
-};
-
-enum {
-    O_SOCKET = 1,
-    O_CONFIG,
-    O_ROOT,
-    O_UEVENTS,
-    O_FORMAT,
-    O_LEVEL,
-    O_READY,
-    O_CHECK,
-    O_PRINT,
-    O_VERSION,
-    O_HELP
 };
 
 static bool
@@ -73,72 +38,52 @@ parse_fd(const char *s, int *ret)
 
 /* -1: go on; else the exit status. */
 static int
-parse(int argc, char **argv, struct options *o)
+take(struct options *o, const struct usage_args *a, enum hwd_option opt, const char *value)
 {
-    static const struct option opts[] = {
-        {"socket", required_argument, NULL, O_SOCKET},
-        {"config", required_argument, NULL, O_CONFIG},
-        {"root", required_argument, NULL, O_ROOT},
-        {"uevent-socket", required_argument, NULL, O_UEVENTS},
-        {"log-format", required_argument, NULL, O_FORMAT},
-        {"log-level", required_argument, NULL, O_LEVEL},
-        {"ready-fd", required_argument, NULL, O_READY},
-        {"check-config", no_argument, NULL, O_CHECK},
-        {"print-config", no_argument, NULL, O_PRINT},
-        {"version", no_argument, NULL, O_VERSION},
-        {"help", no_argument, NULL, O_HELP},
-        {NULL, 0, NULL, 0},
-    };
-    int c;
-
-    while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
-        switch (c) {
-        case O_SOCKET:
-            o->socket = optarg;
-            break;
-        case O_CONFIG:
-            o->config = optarg;
-            break;
-        case O_ROOT:
-            o->root = optarg;
-            break;
-        case O_UEVENTS:
-            o->uevents = optarg;
-            break;
-        case O_FORMAT:
-            o->log_format = optarg;
-            break;
-        case O_LEVEL:
-            o->log_level = optarg;
-            break;
-        case O_READY:
-            if (!parse_fd(optarg, &o->ready_fd)) {
-                (void)fprintf(stderr, "pgpu-hwd: --ready-fd %s: not an open descriptor\n", optarg);
-                return 2;
-            }
-            break;
-        case O_CHECK:
-            o->check = true;
-            break;
-        case O_PRINT:
-            o->print = true;
-            break;
-        case O_VERSION:
-            (void)puts("pgpu-hwd " PGPU_VERSION);
-            return 0;
-        case O_HELP:
-            (void)fputs(usage, stdout);
-            return 0;
-        default:
-            (void)fputs("pgpu-hwd: see --help\n", stderr);
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        (void)fprintf(stderr, "pgpu-hwd: unexpected argument \"%s\", see --help\n", argv[optind]);
-        return 2;
+    switch (opt) {
+    case HWD_O_SOCKET:
+        o->socket = value;
+        break;
+    case HWD_O_CONFIG:
+        o->config = value;
+        break;
+    case HWD_O_ROOT:
+        o->root = value;
+        break;
+    case HWD_O_UEVENTS:
+        o->uevents = value;
+        break;
+    case HWD_O_LOG_FORMAT:
+        o->log_format = value;
+        break;
+    case HWD_O_LOG_LEVEL:
+        o->log_level = value;
+        break;
+    case HWD_O_READY_FD:
+        if (!parse_fd(value, &o->ready_fd))
+            return usage_wrong(a, "--ready-fd %s: not an open descriptor", value);
+        break;
+    case HWD_O_CHECK:
+        o->check = true;
+        break;
+    case HWD_O_PRINT:
+        o->print = true;
+        break;
+    case HWD_O_END:
+        break;
     }
     return -1;
+}
+
+static int
+parse(int argc, char **argv, struct options *o)
+{
+    struct usage_args a;
+    int rc = usage_parse(&hwd_usage, argc, argv, &a);
+
+    for (unsigned i = 0; rc < 0 && i < a.n_opts; i++)
+        rc = take(o, &a, (enum hwd_option)(a.opt[i].opt - hwd_usage.opts), a.opt[i].value);
+    return rc;
 }
 
 static int

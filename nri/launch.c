@@ -11,13 +11,13 @@
  * Standard error is /dev/null when a runtime starts us, so errors go to the system log as well.
  */
 #include "nri/launch.h"
+#include "nri/launch_usage.h"
 
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fs.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,49 +230,25 @@ launch(struct launch *l, struct err *e)
 
 /* ---- usage ---- */
 
-static const char usage[] =
-    "usage: pgpu-nri-launch [OPTION]...\n"
-    "Hands a container runtime's NRI connection to the running pgpud. Runtimes start it, without\n"
-    "options, from their plugin directory (/opt/nri/plugins/10-pgpu).\n"
-    "\n"
-    "  --socket PATH   where pgpud takes connections (" LAUNCH_SOCKET_DEFAULT ")\n"
-    "  --wait SECONDS  how long to look for pgpud (4)\n"
-    "  --version       print the version and exit\n"
-    "  --help          print this and exit\n";
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"socket", required_argument, NULL, 's'},
-                                            {"wait", required_argument, NULL, 'w'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct launch l = {.socket = LAUNCH_SOCKET_DEFAULT, .runtime = -1, .wait = WAIT_DEFAULT};
+    struct launch l = {.runtime = -1, .wait = WAIT_DEFAULT};
+    struct usage_args a;
     struct err e = ERR_INIT;
-    int c;
+    const char *wait;
+    int rc = usage_parse(&launch_usage, argc, argv, &a);
 
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (c) {
-        case 's':
-            l.socket = optarg;
-            break;
-        case 'w':
-            l.wait = parse_number(optarg, WAIT_MAX);
-            break;
-        case 'v':
-            (void)puts("pgpu-nri-launch " PGPU_VERSION);
-            return 0;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        default:
-            return 2;
-        }
+    if (rc == 0)
+        return 0;
+    if (rc < 0) {
+        l.socket = usage_value(&a, "--socket", LAUNCH_SOCKET_DEFAULT);
+        wait = usage_value(&a, "--wait", NULL);
+        l.wait = wait ? parse_number(wait, WAIT_MAX) : WAIT_DEFAULT;
     }
-    if (optind < argc || l.wait < 0 ||
+    if (rc > 0 || l.wait < 0 ||
         strlen(l.socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
-        report(LOG_ERR, "wrong usage, see --help");
+        report(LOG_ERR, "wrong usage, see --help"); /* a runtime closes standard error */
         return 2;
     }
     if (launch(&l, &e) < 0) {

@@ -26,7 +26,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/vfio.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +35,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define EXIT_USAGE 2
 #define DEVICES_MAX 64
 #define CDI_DIRS_MAX 8
 #define GET_NSEC UINT64_C(10000000000)
@@ -51,12 +49,6 @@ struct bind_iommufd {
     int32_t iommufd;
     uint32_t out_devid;
 };
-
-static const char usage[] =
-    "usage: pgpu-sim kata --pod-resources SOCKET --cdi DIR [--cdi DIR] --root DIR --pod NS/NAME\n"
-    "  --confidential  refuse group nodes, as confidential guests do\n"
-    "  --hold          keep the nodes open until SIGTERM or the end of standard input\n"
-    "  --help          this text\n";
 
 struct device {
     char name[512]; /* CDI name */
@@ -308,50 +300,43 @@ hold(void)
 
 /* ---- the program ---- */
 
-static bool
+static const struct usage_opt options[] = {
+    {"--pod-resources", "SOCKET", "the kubelet's PodResources socket", "file", 0},
+    {"--cdi", "DIR", "CDI directory; may be repeated", "dir", 0},
+    {"--root", "DIR", "the simulated node", "dir", 0},
+    {"--pod", "NS/NAME", "the pod", NULL, 0},
+    {"--confidential", NULL, "refuse group nodes, as confidential guests do", NULL, 0},
+    {"--hold", NULL, "keep the nodes open until SIGTERM or the end of standard input", NULL, 0},
+    {NULL, NULL, NULL, NULL, 0},
+};
+
+/* -1: go on; else the exit status. */
+static int
 parse(int argc, char **argv, struct kata *k)
 {
-    static const struct option options[] = {{"pod-resources", required_argument, NULL, 'p'},
-                                            {"cdi", required_argument, NULL, 'c'},
-                                            {"root", required_argument, NULL, 'r'},
-                                            {"pod", required_argument, NULL, 'n'},
-                                            {"hold", no_argument, NULL, 'h'},
-                                            {"confidential", no_argument, NULL, 'x'},
-                                            {NULL, 0, NULL, 0}};
-    int o;
+    struct usage_args a;
+    int rc = usage_parse(&sim_kata_usage, argc, argv, &a);
+    const char *dir;
 
-    optind = 1;
-    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (o) {
-        case 'p':
-            k->socket = optarg;
-            break;
-        case 'c':
-            if (k->n_cdi == CDI_DIRS_MAX)
-                return false;
-            k->cdi[k->n_cdi++] = optarg;
-            break;
-        case 'r':
-            k->root = optarg;
-            break;
-        case 'n':
-            k->pod = optarg;
-            break;
-        case 'h':
-            k->hold = true;
-            break;
-        case 'x':
-            k->confidential = true;
-            break;
-        default:
-            return false;
-        }
+    if (rc >= 0)
+        return rc;
+    k->socket = usage_value(&a, "--pod-resources", NULL);
+    k->root = usage_value(&a, "--root", NULL);
+    k->pod = usage_value(&a, "--pod", NULL);
+    k->hold = usage_flag(&a, "--hold");
+    k->confidential = usage_flag(&a, "--confidential");
+    while ((dir = usage_nth(&a, "--cdi", (unsigned)k->n_cdi)) != NULL) {
+        if (k->n_cdi == CDI_DIRS_MAX)
+            return usage_wrong(&a, "--cdi: at most %d", CDI_DIRS_MAX);
+        k->cdi[k->n_cdi++] = dir;
     }
-    return k->socket && k->n_cdi && k->root && k->pod && strchr(k->pod, '/') && optind == argc;
+    if (!k->socket || !k->n_cdi || !k->root || !k->pod || !strchr(k->pod, '/'))
+        return usage_wrong(&a, "--pod-resources, --cdi, --root and --pod NS/NAME are needed");
+    return -1;
 }
 
 static int
-run(struct kata *k, struct err *e)
+sandbox(struct kata *k, struct err *e)
 {
     int r = sd_event_new(&k->loop);
 
@@ -365,31 +350,28 @@ run(struct kata *k, struct err *e)
     return r;
 }
 
-int
-sim_kata_main(int argc, char **argv)
+static int
+run(const void *ctx, int argc, char **argv)
 {
-    struct kata *k;
+    struct kata *k = calloc(1, sizeof(*k));
     struct err e = ERR_INIT;
     sigset_t set;
     int status;
 
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        (void)fputs(usage, stdout);
-        return EXIT_SUCCESS;
-    }
-    k = calloc(1, sizeof(*k));
-    if (k)
-        k->container = -1;
-    if (!k || !parse(argc, argv, k)) {
-        (void)fputs(usage, stderr);
+    (void)ctx;
+    if (!k)
+        return EXIT_FAILURE;
+    k->container = -1;
+    status = parse(argc, argv, k);
+    if (status >= 0) {
         free(k);
-        return EXIT_USAGE;
+        return status;
     }
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    status = run(k, &e) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    status = sandbox(k, &e) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
     report(k, &e);
     if (k->hold && status == EXIT_SUCCESS)
         hold();
@@ -402,3 +384,14 @@ sim_kata_main(int argc, char **argv)
     free(k);
     return status;
 }
+
+const struct usage sim_kata_usage = {
+    .name = "kata",
+    .args = "--pod-resources SOCKET --cdi DIR --root DIR --pod NS/NAME",
+    .summary = "a Kata stand-in: PodResources, CDI, opens the device",
+    .text =
+        "What Kata's shim and its VMM do for one pod: ask PodResources, look each device up in "
+        "CDI, open its node. Prints one JSON object; exit status 1 when the sandbox would fail.",
+    .opts = options,
+    .run = run,
+};

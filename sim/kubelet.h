@@ -20,6 +20,7 @@
 #define PGPU_SIM_KUBELET_H
 
 #include "base/err.h"
+#include "base/usage.h"
 
 #include <systemd/sd-event.h>
 
@@ -60,7 +61,6 @@ int sim_kubelet_control_new(sd_event *loop, struct sim_kubelet *k, const char *p
 void sim_kubelet_control_free(struct sim_kubelet_control *c);
 
 /* Verbs of pgpu-sim. */
-int sim_kubelet_main(int argc, char **argv);
-int sim_kata_main(int argc, char **argv);
+extern const struct usage sim_kubelet_usage, sim_kata_usage;
 
 #endif

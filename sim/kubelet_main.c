@@ -9,26 +9,13 @@
 
 #include <systemd/sd-event.h>
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define EXIT_USAGE 2
 #define EXIT_VIOLATIONS 3
-
-static const char usage[] =
-    "usage: pgpu-sim kubelet --dir DIR --control SOCKET [options]\n"
-    "  --dir DIR             has or gets device-plugins/ and pod-resources/\n"
-    "  --control SOCKET      takes commands, one line each (try: help)\n"
-    "  --race                re-registration race of kubelets up to 1.36.2\n"
-    "  --list-terminated     PodResources List returns ended pods (up to 1.33)\n"
-    "  --allocate-timeout S  deadline of Allocate (none by default)\n"
-    "  --no-rate-limit       PodResources without its limit of 100 calls a second\n"
-    "  --ready-fd N          write \"ready\" there when serving\n"
-    "  --help                this text\n";
 
 struct settings {
     struct sim_kubelet_options opt;
@@ -48,49 +35,74 @@ parse_seconds_ns(const char *s, uint64_t *ret)
     return true;
 }
 
+enum opt {
+    OPT_DIR,
+    OPT_CONTROL,
+    OPT_RACE,
+    OPT_LIST_TERMINATED,
+    OPT_ALLOCATE_TIMEOUT,
+    OPT_NO_RATE_LIMIT,
+    OPT_READY,
+    OPT_END,
+};
+
+static const struct usage_opt options[] = {
+    [OPT_DIR] = {"--dir", "DIR", "has or gets device-plugins/ and pod-resources/", "dir", 0},
+    [OPT_CONTROL] = {"--control", "SOCKET", "listen for pgpu-sim ctl here", "file", 0},
+    [OPT_RACE] = {"--race", NULL, "re-registration race of kubelets up to 1.36.2", NULL, 0},
+    [OPT_LIST_TERMINATED] = {"--list-terminated", NULL,
+                             "PodResources List returns ended pods (up to 1.33)", NULL, 0},
+    [OPT_ALLOCATE_TIMEOUT] = {"--allocate-timeout", "S", "deadline of Allocate (none by default)",
+                              NULL, 0},
+    [OPT_NO_RATE_LIMIT] = {"--no-rate-limit", NULL,
+                           "PodResources without its limit of 100 calls a second", NULL, 0},
+    [OPT_READY] = {"--ready-fd", "N", "write \"ready\" there when serving", NULL, 0},
+    [OPT_END] = {NULL, NULL, NULL, NULL, 0},
+};
+
 static bool
+take(struct settings *s, enum opt o, const char *arg)
+{
+    switch (o) {
+    case OPT_DIR:
+        s->opt.dir = arg;
+        break;
+    case OPT_CONTROL:
+        s->control = arg;
+        break;
+    case OPT_RACE:
+        s->opt.race = true;
+        break;
+    case OPT_LIST_TERMINATED:
+        s->opt.list_terminated = true;
+        break;
+    case OPT_ALLOCATE_TIMEOUT:
+        return parse_seconds_ns(arg, &s->opt.allocate_nsec);
+    case OPT_NO_RATE_LIMIT:
+        s->opt.no_rate_limit = true;
+        break;
+    case OPT_READY:
+        s->ready_fd = (int)strtol(arg, NULL, 10);
+        break;
+    case OPT_END:
+        break;
+    }
+    return true;
+}
+
+/* -1: go on; else the exit status. */
+static int
 parse(int argc, char **argv, struct settings *s)
 {
-    static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
-                                            {"control", required_argument, NULL, 'c'},
-                                            {"race", no_argument, NULL, 'r'},
-                                            {"list-terminated", no_argument, NULL, 't'},
-                                            {"allocate-timeout", required_argument, NULL, 'a'},
-                                            {"no-rate-limit", no_argument, NULL, 'n'},
-                                            {"ready-fd", required_argument, NULL, 'f'},
-                                            {NULL, 0, NULL, 0}};
-    int o;
+    struct usage_args a;
+    int rc = usage_parse(&sim_kubelet_usage, argc, argv, &a);
 
-    optind = 1;
-    while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (o) {
-        case 'd':
-            s->opt.dir = optarg;
-            break;
-        case 'c':
-            s->control = optarg;
-            break;
-        case 'r':
-            s->opt.race = true;
-            break;
-        case 't':
-            s->opt.list_terminated = true;
-            break;
-        case 'a':
-            if (!parse_seconds_ns(optarg, &s->opt.allocate_nsec))
-                return false;
-            break;
-        case 'n':
-            s->opt.no_rate_limit = true;
-            break;
-        case 'f':
-            s->ready_fd = (int)strtol(optarg, NULL, 10);
-            break;
-        default:
-            return false;
-        }
-    }
-    return s->opt.dir && s->control && optind == argc;
+    for (unsigned i = 0; rc < 0 && i < a.n_opts; i++)
+        if (!take(s, (enum opt)(a.opt[i].opt - options), a.opt[i].value))
+            return usage_wrong(&a, "%s %s: bad value", a.opt[i].opt->name, a.opt[i].value);
+    if (rc < 0 && (!s->opt.dir || !s->control))
+        return usage_wrong(&a, "--dir and --control are needed");
+    return rc;
 }
 
 static int
@@ -123,24 +135,20 @@ tell_ready(int fd)
     fd_close(&fd);
 }
 
-int
-sim_kubelet_main(int argc, char **argv)
+static int
+run(const void *ctx, int argc, char **argv)
 {
     struct settings s = {.ready_fd = -1};
     struct sim_kubelet_control *c = NULL;
     struct sim_kubelet *k = NULL;
     struct err e = ERR_INIT;
     sd_event *loop = NULL;
-    int status = EXIT_FAILURE;
+    int status = parse(argc, argv, &s);
 
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        (void)fputs(usage, stdout);
-        return EXIT_SUCCESS;
-    }
-    if (!parse(argc, argv, &s)) {
-        (void)fputs(usage, stderr);
-        return EXIT_USAGE;
-    }
+    (void)ctx;
+    if (status >= 0)
+        return status;
+    status = EXIT_FAILURE;
     if (loop_with_signals(&loop, &e) < 0 || sim_kubelet_new(loop, &s.opt, &k, &e) < 0 ||
         sim_kubelet_control_new(loop, k, s.control, &c, &e) < 0) {
         log_error("kubelet stand-in cannot start", "error", e.msg);
@@ -154,3 +162,13 @@ sim_kubelet_main(int argc, char **argv)
     sd_event_unref(loop);
     return status;
 }
+
+const struct usage sim_kubelet_usage = {
+    .name = "kubelet",
+    .args = "--dir DIR --control SOCKET",
+    .summary = "a kubelet stand-in: device plugins and PodResources",
+    .text = "A kubelet's side of the device plugin API and of PodResources. Exit status 3 when a "
+            "plugin did something that would have hurt a real kubelet.",
+    .opts = options,
+    .run = run,
+};

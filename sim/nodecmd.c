@@ -12,7 +12,6 @@
 #include "sim/shape.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +21,9 @@
 #include <unistd.h>
 
 #define FAULTS_MAX 64
-#define EXIT_USAGE 2
 
 enum opt {
-    OPT_MOUNT = 256,
+    OPT_MOUNT,
     OPT_CONTROL,
     OPT_UEVENTS,
     OPT_GPUS,
@@ -37,13 +35,13 @@ enum opt {
     OPT_VFS,
     OPT_COMPANIONS,
     OPT_NO_BRIDGES,
-    OPT_NO_IOMMU,
     OPT_NUMA,
     OPT_DRIVER,
     OPT_MISSING,
     OPT_GARBAGE,
     OPT_ADD,
     OPT_WITH,
+    OPT_NO_IOMMU,
     OPT_NO_IOMMUFD,
     OPT_NO_VFIO,
     OPT_NO_STRICT,
@@ -55,74 +53,62 @@ enum opt {
     OPT_FAULT,
     OPT_READY,
     OPT_DIE,
-    OPT_HELP,
+    OPT_END,
 };
 
-static const struct option options[] = {
-    {"mount", required_argument, NULL, OPT_MOUNT},
-    {"control", required_argument, NULL, OPT_CONTROL},
-    {"uevents", required_argument, NULL, OPT_UEVENTS},
-    {"gpus", required_argument, NULL, OPT_GPUS},
-    {"model", required_argument, NULL, OPT_MODEL},
-    {"nvswitches", required_argument, NULL, OPT_SWITCHES},
-    {"switch-groups", required_argument, NULL, OPT_SWITCH_GROUPS},
-    {"gpus-per-group", required_argument, NULL, OPT_GROUP_SIZE},
-    {"domain", required_argument, NULL, OPT_DOMAIN},
-    {"vfs", required_argument, NULL, OPT_VFS},
-    {"companions", required_argument, NULL, OPT_COMPANIONS},
-    {"no-bridges", no_argument, NULL, OPT_NO_BRIDGES},
-    {"no-iommu", no_argument, NULL, OPT_NO_IOMMU},
-    {"numa", required_argument, NULL, OPT_NUMA},
-    {"driver", required_argument, NULL, OPT_DRIVER},
-    {"missing", required_argument, NULL, OPT_MISSING},
-    {"garbage", required_argument, NULL, OPT_GARBAGE},
-    {"add", required_argument, NULL, OPT_ADD},
-    {"with", required_argument, NULL, OPT_WITH},
-    {"no-iommufd", no_argument, NULL, OPT_NO_IOMMUFD},
-    {"no-vfio", no_argument, NULL, OPT_NO_VFIO},
-    {"no-strict-devmem", no_argument, NULL, OPT_NO_STRICT},
-    {"lockdown", no_argument, NULL, OPT_LOCKDOWN},
-    {"variant", required_argument, NULL, OPT_VARIANT},
-    {"host", required_argument, NULL, OPT_HOST},
-    {"time-scale", required_argument, NULL, OPT_SCALE},
-    {"state", required_argument, NULL, OPT_STATE},
-    {"fault", required_argument, NULL, OPT_FAULT},
-    {"ready-fd", required_argument, NULL, OPT_READY},
-    {"die-with-parent", no_argument, NULL, OPT_DIE},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
-};
+#define MODELS "h100-sxm h100-pcie h200 b200 rtxpro6000"
 
-static const char usage[] =
-    "usage: pgpu-sim node --mount DIR [OPTION...]\n"
-    "  --mount DIR              show the node as DIR/sys and DIR/dev (FUSE)\n"
-    "  --control SOCK           listen for `pgpu-sim ctl`\n"
-    "  --uevents SOCK           send kernel uevents to whoever connects (SOCK_SEQPACKET)\n"
-    "  --gpus N                 default 8\n"
-    "  --model M[:N][,M[:N]...] h100-sxm (default), h100-pcie, h200, b200, rtxpro6000\n"
-    "  --nvswitches N           default 0\n"
-    "  --switch-groups own|shared\n"
-    "  --gpus-per-group N       GPUs that share an IOMMU group, default 1\n"
-    "  --domain HEX             PCI domain, default 0000\n"
-    "  --vfs N                  virtual functions enabled on each GPU\n"
-    "  --companions audio,usb   further functions of each GPU's slot and group\n"
-    "  --no-bridges             GPUs directly on root buses\n"
-    "  --numa N                 NUMA node of all, -1: unknown\n"
-    "  --driver NAME            bound at start (nvidia, vfio-pci)\n"
-    "  --missing A,B            attributes that GPUs lack\n"
-    "  --garbage A,B            attributes that read as garbage\n"
-    "  --add ADDR=MODEL[,OPT..] one more function; OPT: group= numa= vfs= driver= missing=a+b\n"
-    "                           garbage=a+b root\n"
-    "  --with ADDR=OPT[,OPT...] the same options for one of the functions above\n"
-    "  --no-iommu --no-iommufd --no-vfio --no-strict-devmem --lockdown\n"
-    "  --variant DRIVER=V:D     a variant VFIO driver for that vendor and device ID\n"
-    "  --host snp|tdx|none      what the host's confidential computing looks like\n"
-    "  --time-scale X           1: as hardware (default), 0.01: fast, 0: no delays\n"
-    "  --state DIR              keep firmware settings there\n"
-    "  --fault ADDR:SPEC        inject a fault from the start (pgpu-sim ctl ... faults)\n"
-    "  --ready-fd N             write \"ready\" there when serving\n"
-    "  --die-with-parent        end when the process that started it does\n"
-    "  --help                   this text\n";
+static const struct usage_opt options[] = {
+    [OPT_MOUNT] = {"--mount", "DIR", "show the node as DIR/sys and DIR/dev (FUSE); DIR must exist",
+                   "dir", 0},
+    [OPT_CONTROL] = {"--control", "SOCK", "listen for pgpu-sim ctl", "file", 0},
+    [OPT_UEVENTS] = {"--uevents", "SOCK",
+                     "send kernel uevents to whoever connects (SOCK_SEQPACKET)", "file", 0},
+    [OPT_GPUS] = {"--gpus", "N", "number of GPUs (default 8)", NULL, 0},
+    [OPT_MODEL] = {"--model", "M[:N][,M[:N]...]",
+                   "h100-sxm (default), h100-pcie, h200, b200, rtxpro6000; with counts, a mixture",
+                   MODELS, 0},
+    [OPT_SWITCHES] = {"--nvswitches", "N", "number of NVSwitches (default 0)", NULL, 0},
+    [OPT_SWITCH_GROUPS] = {"--switch-groups", "own|shared",
+                           "each switch in an IOMMU group of its own, or all in one", "own shared",
+                           0},
+    [OPT_GROUP_SIZE] = {"--gpus-per-group", "N", "GPUs that share an IOMMU group (default 1)", NULL,
+                        0},
+    [OPT_DOMAIN] = {"--domain", "HEX", "PCI domain (default 0000)", NULL, 0},
+    [OPT_VFS] = {"--vfs", "N", "virtual functions enabled on each GPU", NULL, 0},
+    [OPT_COMPANIONS] = {"--companions", "audio,usb",
+                        "further functions of each GPU's slot and group", "audio usb audio,usb", 0},
+    [OPT_NO_BRIDGES] = {"--no-bridges", NULL, "GPUs directly on root buses", NULL, 0},
+    [OPT_NUMA] = {"--numa", "N", "NUMA node of all, -1: unknown", NULL, 0},
+    [OPT_DRIVER] = {"--driver", "NAME", "bound at start (nvidia, vfio-pci)", "nvidia vfio-pci", 0},
+    [OPT_MISSING] = {"--missing", "A,B", "attributes that GPUs lack", NULL, 0},
+    [OPT_GARBAGE] = {"--garbage", "A,B", "attributes that read as garbage", NULL, 0},
+    [OPT_ADD] = {"--add", "ADDR=MODEL[,OPT...]",
+                 "one more function; OPT: group= numa= vfs= driver= missing=a+b garbage=a+b root",
+                 NULL, 0},
+    [OPT_WITH] = {"--with", "ADDR=OPT[,OPT...]", "the same options for one of the functions above",
+                  NULL, 0},
+    [OPT_NO_IOMMU] = {"--no-iommu", NULL, "no IOMMU", NULL, 0},
+    [OPT_NO_IOMMUFD] = {"--no-iommufd", NULL, "no /dev/iommu and no VFIO character devices", NULL,
+                        0},
+    [OPT_NO_VFIO] = {"--no-vfio", NULL, "the vfio-pci driver is not loaded", NULL, 0},
+    [OPT_NO_STRICT] = {"--no-strict-devmem", NULL,
+                       "resource0 can be used while a VFIO user has the device open", NULL, 0},
+    [OPT_LOCKDOWN] = {"--lockdown", NULL, "kernel lockdown: no resource0, no configuration writes",
+                      NULL, 0},
+    [OPT_VARIANT] = {"--variant", "DRIVER=V:D",
+                     "a variant VFIO driver for that vendor and device ID", NULL, 0},
+    [OPT_HOST] = {"--host", "snp|tdx|none", "what the host's confidential computing looks like",
+                  "snp tdx none", 0},
+    [OPT_SCALE] = {"--time-scale", "X", "1: as hardware (default), 0.01: fast, 0: no delays", NULL,
+                   0},
+    [OPT_STATE] = {"--state", "DIR", "keep firmware settings there", "dir", 0},
+    [OPT_FAULT] = {"--fault", "ADDR:SPEC",
+                   "inject a fault from the start (pgpu-sim ctl ... faults lists them)", NULL, 0},
+    [OPT_READY] = {"--ready-fd", "N", "write \"ready\" there when serving", NULL, 0},
+    [OPT_DIE] = {"--die-with-parent", NULL, "end when the process that started it does", NULL, 0},
+    [OPT_END] = {NULL, NULL, NULL, NULL, 0},
+};
 
 struct node_opts {
     const char *mount, *control, *uevents, *fault[FAULTS_MAX];
@@ -205,7 +191,7 @@ parse_words(struct node_opts *o, int c, const char *arg, struct err *e)
                            "--time-scale %s: want a number from 0 to 1000", arg);
         return 0;
     default:
-        return err_set(e, EINVAL, ERR_CLASS_INVALID, "unknown option; try --help");
+        return 0; /* parse_option() has them */
     }
 }
 
@@ -339,36 +325,28 @@ serve(const struct node_opts *o, struct sim_kernel *k, const sigset_t *sigs, str
     return r;
 }
 
-int
-sim_node_main(int argc, char **argv)
+static int
+run_node(const void *ctx, int argc, char **argv)
 {
     struct node_opts o = {
         .ready_fd = -1,
         .k = {.iommufd = true, .vfio_loaded = true, .strict_devmem = true, .time_scale = 1.0}};
     struct sim_kernel *k = NULL;
     struct shape_fns fns;
+    struct usage_args a;
     struct err e = ERR_INIT;
     sigset_t sigs;
-    int c, r;
+    int r = usage_parse(&sim_node_usage, argc, argv, &a);
 
+    (void)ctx;
+    if (r >= 0)
+        return r;
     shape_init(&o.shape);
-    while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-        if (c == OPT_HELP) {
-            (void)fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        }
-        if (c == '?')
-            return EXIT_USAGE;
-        if (parse_option(&o, c, optarg, &e) < 0) {
-            (void)fail(&e);
-            return EXIT_USAGE;
-        }
-    }
-    if (!o.mount || optind < argc) {
-        (void)fprintf(stderr, "pgpu-sim node: %s; try --help\n",
-                      o.mount ? "unexpected argument" : "--mount DIR is missing");
-        return EXIT_USAGE;
-    }
+    for (unsigned i = 0; i < a.n_opts; i++)
+        if (parse_option(&o, (int)(a.opt[i].opt - options), a.opt[i].value, &e) < 0)
+            return usage_wrong(&a, "%s", e.msg);
+    if (!o.mount)
+        return usage_wrong(&a, "--mount DIR is missing");
     if (shape_build(&o.shape, &fns, &e) < 0)
         return fail(&e);
     if (o.k.state_dir && fs_mkdirs(o.k.state_dir, 0700, &e) < 0)
@@ -393,46 +371,45 @@ sim_node_main(int argc, char **argv)
     return r < 0 ? fail(&e) : EXIT_SUCCESS;
 }
 
-static const char ctl_usage[] =
-    "usage: pgpu-sim ctl --control SOCK COMMAND...\n"
-    "  --control SOCK  of `pgpu-sim node` or `pgpu-sim kubelet`; the command help lists theirs\n"
-    "  --help          this text\n";
+const struct usage sim_node_usage = {
+    .name = "node",
+    .args = "--mount DIR",
+    .summary = "a node with emulated GPUs, as a FUSE file system",
+    .text =
+        "Mounts a FUSE file system with the sys and dev of a node whose GPUs are emulated, with "
+        "the "
+        "rules of the kernel (Linux 6.12) for binding, IOMMU groups, VFIO, power and resets. Stays "
+        "in the foreground; ends, and unmounts, on SIGTERM, SIGINT and SIGHUP. Needs root and "
+        "/dev/fuse.",
+    .opts = options,
+    .run = run_node,
+};
 
-int
-sim_ctl_main(int argc, char **argv)
+/* ---- commands ---- */
+
+static int
+run_ctl(const void *ctx, int argc, char **argv)
 {
-    static const struct option opts[] = {{"control", required_argument, NULL, 'c'},
-                                         {"help", no_argument, NULL, 'h'},
-                                         {NULL, 0, NULL, 0}};
-    const char *control = NULL;
     char line[4000] = "";
     _cleanup_free_ char *reply = malloc(SIM_REPLY_MAX);
+    struct usage_args a;
     struct err e = ERR_INIT;
+    const char *control;
     size_t used = 0;
-    int c, n;
+    int n, r = usage_parse(&sim_ctl_usage, argc, argv, &a);
 
-    while ((c = getopt_long(argc, argv, "+", opts, NULL)) >= 0) {
-        if (c == 'h') {
-            (void)fputs(ctl_usage, stdout);
-            return EXIT_SUCCESS;
-        }
-        if (c == '?')
-            return EXIT_USAGE;
-        if (c == 'c')
-            control = optarg;
-    }
-    if (!control || optind == argc) {
-        (void)fputs(ctl_usage, stderr);
-        return EXIT_USAGE;
-    }
-    if (strcmp(argv[optind], "trace") == 0 && optind + 1 < argc)
-        return sim_ctl_trace(control, argv[optind + 1], &e) < 0 ? fail(&e) : EXIT_SUCCESS;
-    for (; optind < argc; optind++) {
-        n = snprintf(line + used, sizeof(line) - used, "%s%s", used ? " " : "", argv[optind]);
-        if (n < 0 || (size_t)n >= sizeof(line) - used) {
-            (void)fprintf(stderr, "pgpu-sim ctl: the command is too long\n");
-            return EXIT_USAGE;
-        }
+    (void)ctx;
+    if (r >= 0)
+        return r;
+    control = usage_value(&a, "--control", NULL);
+    if (!control)
+        return usage_wrong(&a, "--control SOCK is missing");
+    if (strcmp(a.v[0], "trace") == 0 && a.n > 1)
+        return sim_ctl_trace(control, a.v[1], &e) < 0 ? fail(&e) : EXIT_SUCCESS;
+    for (int i = 0; i < a.n; i++) {
+        n = snprintf(line + used, sizeof(line) - used, "%s%s", used ? " " : "", a.v[i]);
+        if (n < 0 || (size_t)n >= sizeof(line) - used)
+            return usage_wrong(&a, "the command is too long");
         used += (size_t)n;
     }
     if (!reply || sim_ctl_call(control, line, reply, SIM_REPLY_MAX, &e) < 0)
@@ -440,3 +417,18 @@ sim_ctl_main(int argc, char **argv)
     (void)fputs(reply, stdout);
     return EXIT_SUCCESS;
 }
+
+const struct usage sim_ctl_usage = {
+    .name = "ctl",
+    .args = "--control SOCK COMMAND [ARG]...",
+    .summary = "commands to a running node or server: faults, VMMs, hot-plug, traffic",
+    .text = "Sends one command to a node, vfio-user, kubelet or runtime and prints the answer; the "
+            "command help lists theirs. Exit status 1 when the command was refused.",
+    .opts =
+        (const struct usage_opt[]){
+            {"--control", "SOCK", "control socket of the one that is meant", "file", 0},
+            {NULL, NULL, NULL, NULL, 0},
+        },
+    .run = run_ctl,
+    .verbatim = true,
+};

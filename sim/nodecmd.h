@@ -5,7 +5,8 @@
 #ifndef PGPU_SIM_NODECMD_H
 #define PGPU_SIM_NODECMD_H
 
-int sim_node_main(int argc, char **argv);
-int sim_ctl_main(int argc, char **argv);
+#include "base/usage.h"
+
+extern const struct usage sim_node_usage, sim_ctl_usage;
 
 #endif

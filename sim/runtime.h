@@ -25,6 +25,7 @@
 #define PGPU_SIM_RUNTIME_H
 
 #include "base/err.h"
+#include "base/usage.h"
 
 #include <systemd/sd-event.h>
 
@@ -77,6 +78,6 @@ void sim_runtime_command(struct sim_runtime *rt, const char *line, sim_runtime_d
                          void *ctx);
 
 /* Verb of pgpu-sim. */
-int sim_runtime_main(int argc, char **argv);
+extern const struct usage sim_runtime_usage;
 
 #endif

@@ -372,6 +372,10 @@ sysfs_static_files(struct sim_kernel *k, const struct sim_kernel_params *p)
         (void)kn_text(k, "/sys/module/kvm_amd/parameters/sev", 0444, "Y\n");
         (void)kn_text(k, "/sys/module/kvm_amd/parameters/sev_es", 0444, "Y\n");
         (void)kn_text(k, "/sys/module/kvm_amd/parameters/sev_snp", 0444, "Y\n");
+        /* As kvm_amd registers its ASIDs with the misc controller; counts of an EPYC 9004. */
+        (void)kn_text(k, "/sys/fs/cgroup/misc.capacity", 0444, "sev 410\nsev_es 99\n");
+        (void)kn_text(k, "/sys/fs/cgroup/misc.current", 0444, "sev 0\nsev_es 0\n");
+        (void)kn_text(k, "/dev/sev", 0600, "");
     } else if (strcmp(p->host, "tdx") == 0) {
         (void)kn_text(k, "/sys/module/kvm_intel/parameters/tdx", 0444, "Y\n");
     }

@@ -10,7 +10,6 @@
 #include "sim/vfiouser_srv.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,37 +19,21 @@
 #include <unistd.h>
 
 #define FAULTS_MAX 64
-#define EXIT_USAGE 2
 
-enum opt { OPT_CONTROL = 256, OPT_SCALE, OPT_STATE, OPT_FAULT, OPT_READY, OPT_DIE, OPT_HELP };
+enum opt { OPT_CONTROL, OPT_SCALE, OPT_STATE, OPT_FAULT, OPT_READY, OPT_DIE, OPT_END };
 
-static const struct option options[] = {
-    {"control", required_argument, NULL, OPT_CONTROL},
-    {"time-scale", required_argument, NULL, OPT_SCALE},
-    {"state", required_argument, NULL, OPT_STATE},
-    {"fault", required_argument, NULL, OPT_FAULT},
-    {"ready-fd", required_argument, NULL, OPT_READY},
-    {"die-with-parent", no_argument, NULL, OPT_DIE},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
+static const struct usage_opt options[] = {
+    [OPT_CONTROL] = {"--control", "SOCK",
+                     "listen for pgpu-sim ctl here (its command help lists all)", "file", 0},
+    [OPT_SCALE] = {"--time-scale", "X", "1: as hardware (default), 0.01: fast, 0: no delays", NULL,
+                   0},
+    [OPT_STATE] = {"--state", "DIR", "keep firmware settings there, by NAME", "dir", 0},
+    [OPT_FAULT] = {"--fault", "NAME:SPEC",
+                   "inject a fault from the start (pgpu-sim ctl ... faults lists them)", NULL, 0},
+    [OPT_READY] = {"--ready-fd", "N", "write \"ready\" there when serving", NULL, 0},
+    [OPT_DIE] = {"--die-with-parent", NULL, "end when the process that started it does", NULL, 0},
+    [OPT_END] = {NULL, NULL, NULL, NULL, 0},
 };
-
-static const char usage[] =
-    "usage: pgpu-sim vfio-user [OPTION...] SOCKET=MODEL[,OPT...]...\n"
-    "Emulated PCI functions, each behind a socket of its own, for QEMU's device vfio-user-pci.\n"
-    "  SOCKET                   where QEMU connects; a device's NAME is its base name without "
-    ".sock\n"
-    "  MODEL                    h100-sxm, h100-pcie, h200, b200, rtxpro6000, nvswitch, audio, "
-    "usb,\n"
-    "                           nic\n"
-    "  OPT                      fault=SPEC  knob=N:VALUE  booting  no-msix\n"
-    "  --control SOCK           listen for `pgpu-sim ctl` here (its command help lists all)\n"
-    "  --time-scale X           1: as hardware (default), 0.01: fast, 0: no delays\n"
-    "  --state DIR              keep firmware settings there\n"
-    "  --fault NAME:SPEC        inject a fault from the start (pgpu-sim ctl ... faults)\n"
-    "  --ready-fd N             write \"ready\" there when serving\n"
-    "  --die-with-parent        end when the process that started it does\n"
-    "  --help                   this text\n";
 
 struct opts {
     const char *control, *fault[FAULTS_MAX];
@@ -171,31 +154,22 @@ block_signals(sigset_t *sigs)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-int
-sim_vfiouser_main(int argc, char **argv)
+static int
+run(const void *ctx, int argc, char **argv)
 {
     struct opts o = {.ready_fd = -1, .srv = {.time_scale = 1.0, .say = say}};
     struct vfu_srv *s = NULL;
+    struct usage_args a;
     struct err e = ERR_INIT;
     sigset_t sigs;
-    int c, r;
+    int r = usage_parse(&sim_vfiouser_usage, argc, argv, &a);
 
-    while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-        if (c == OPT_HELP) {
-            (void)fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        }
-        if (c == '?')
-            return EXIT_USAGE;
-        if (parse_option(&o, c, optarg, &e) < 0) {
-            (void)fail(&e);
-            return EXIT_USAGE;
-        }
-    }
-    if (optind == argc) {
-        (void)fprintf(stderr, "pgpu-sim vfio-user: SOCKET=MODEL is missing; try --help\n");
-        return EXIT_USAGE;
-    }
+    (void)ctx;
+    if (r >= 0)
+        return r;
+    for (unsigned i = 0; i < a.n_opts; i++)
+        if (parse_option(&o, (int)(a.opt[i].opt - options), a.opt[i].value, &e) < 0)
+            return usage_wrong(&a, "%s", e.msg);
     if (o.srv.state_dir && fs_mkdirs(o.srv.state_dir, 0700, &e) < 0)
         return fail(&e);
     block_signals(&sigs);
@@ -204,7 +178,26 @@ sim_vfiouser_main(int argc, char **argv)
         (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     r = vfu_srv_new(&o.srv, &s, &e);
     if (r == 0)
-        r = serve(&o, s, argv + optind, argc - optind, &sigs, &e);
+        r = serve(&o, s, a.v, a.n, &sigs, &e);
     vfu_srv_free(s);
     return r < 0 ? fail(&e) : EXIT_SUCCESS;
 }
+
+const struct usage sim_vfiouser_usage = {
+    .name = "vfio-user",
+    .args = "SOCKET=MODEL[,OPT...]...",
+    .summary = "emulated GPUs for QEMU's vfio-user-pci",
+    .text =
+        "Emulated PCI functions for a virtual machine's bus: each behind a UNIX socket of its own "
+        "that speaks vfio-user, for QEMU's device vfio-user-pci (10.1 and later). The guest's "
+        "kernel takes them for hardware: configuration space, BAR0, function and bus resets, power "
+        "states and interrupts are there; DMA is not. Stays in the foreground; ends on SIGTERM, "
+        "SIGINT and SIGHUP.\n\n"
+        "SOCKET is where QEMU connects; a device's NAME is its base name without .sock. MODEL is "
+        "h100-sxm, h100-pcie, h200, b200, rtxpro6000, nvswitch, audio, usb or nic; OPT is "
+        "fault=SPEC, knob=N:VALUE, booting (as just powered up) or no-msix (without that "
+        "capability: QEMU 11.1 aborts when a vfio-user device with MSI-X is unplugged). A socket "
+        "serves one client after the other; the device stays as the last one left it.",
+    .opts = options,
+    .run = run,
+};

@@ -5,6 +5,8 @@
 #ifndef PGPU_SIM_VFIOUSERCMD_H
 #define PGPU_SIM_VFIOUSERCMD_H
 
-int sim_vfiouser_main(int argc, char **argv);
+#include "base/usage.h"
+
+extern const struct usage sim_vfiouser_usage;
 
 #endif

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Man pages against the programs: what --help and --print-config say, and the tables of the source.
+"""Man pages say what the programs do. Options, verbs and keys are printed from the tables that the
+programs parse by (docs/man/main.c), so what could go wrong is: a page or a completion that is older
+than its program, options read past the table, options in the prose that do not exist, and the
+commands of pgpu-sim ctl, which no table has.
 
 usage: man.py SOURCE-DIR BUILD-DIR
-
-An option, verb, command or configuration key (with its default) that only one side knows is a
-problem. Exits 77 when the programs are not built."""
+Skipped when the programs are not built."""
 
 import os
 import re
@@ -15,8 +16,17 @@ import tempfile
 import tree
 
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
-# Rows of getopt tables.
-GETOPT = re.compile(r'\{"([a-z][a-z0-9-]*)",\s*(?:no|required|optional)_argument')
+# page -> program
+PROGRAMS = {
+    "pgpuctl.1": "cli/pgpuctl",
+    "pgpu-sim.1": "sim/pgpu-sim",
+    "pgpud.8": "daemon/pgpud",
+    "pgpu-hwd.8": "hwd/pgpu-hwd",
+    "pgpu-nri-launch.8": "nri/pgpu-nri-launch",
+}
+CONFIGS = ["pgpud.yaml.5", "hwd.yaml.5"]
+# Options of other programs that pages speak of.
+FOREIGN = set()
 
 
 def plain(line):
@@ -26,29 +36,33 @@ def plain(line):
 
 
 class Page:
-    """Sections (.SH) and subsections (.SS) of a page as plain lines, macros kept."""
+    """Sections (.SH) and subsections (.SS) of a printed page as plain lines, macros kept."""
 
-    def __init__(self, root, name):
-        self.name = "docs/man/" + name
+    def __init__(self, build, name):
+        self.name = name
         self.sections = {}
+        self.head = ""
         here = None
-        for line in tree.read(root, self.name).splitlines():
+        for line in tree.read(build, "docs/man/" + name).splitlines():
             m = re.match(r"\.S([HS])\s+(.*)", line)
             if m:
                 here = plain(m.group(2)).strip()
                 self.sections[here] = []
+            elif line.startswith(".TH"):
+                self.head = line
             elif here and not line.startswith('.\\"'):
                 self.sections[here].append(plain(line))
-
-    def options(self, section):
-        """The options that entries (.TP) of the section are about."""
-        return set(o for line in self.entries(section) for o in OPTION.findall(line))
 
     def entries(self, section):
         """The headings of the .TP entries of a section, without their macro."""
         lines = self.sections.get(section, [])
         return [re.sub(r"^\.[A-Z]+ ", "", after).strip()
                 for line, after in zip(lines, lines[1:]) if line.strip() == ".TP"]
+
+    def options(self, section):
+        """The options that entries of the section are about; "cc set ADDR --mode MODE" is about a
+        verb."""
+        return {o for e in self.entries(section) if e.startswith("-") for o in OPTION.findall(e)}
 
     def all_options(self):
         return set(OPTION.findall("\n".join(line for lines in self.sections.values()
@@ -64,12 +78,16 @@ def run(program, *args):
     return done.stdout
 
 
-def check_version(root, build, problems, names):
-    version = run(os.path.join(build, "daemon/pgpud"), "--version").split()[1]
-    for name in names:
-        head = tree.read(root, "docs/man/" + name).splitlines()[1]
-        if '"pgpu %s"' % version not in head:
-            problems.append("docs/man/%s: is not about version %s" % (name, version))
+def options_of(text):
+    """The options that a --help describes."""
+    part = text.split("\nOptions:\n", 1)[1].split("\n\n", 1)[0]
+    return set(re.findall(r"^ +(?:-\w, +)?--([a-z][a-z0-9-]*)", part, re.M))
+
+
+def verbs_of(text):
+    """Of a --help: the entries of the parts before the options."""
+    part = text.split("\nOptions:\n", 1)[0]
+    return set(re.findall(r"^  ([a-z][a-z0-9-]*)(?:  +\S|$)", part, re.M))
 
 
 def differ(problems, page, what, code, documented):
@@ -79,61 +97,56 @@ def differ(problems, page, what, code, documented):
         problems.append("%s: %s %s does not exist" % (page.name, what, x))
 
 
-def verbs_of(text):
-    """Of a --help with a list of verbs."""
-    part = text.split("Verbs", 1)[1].split("\nOptions", 1)[0]
-    return set(re.findall(r"^  ([a-z-]+) +\S", part, re.M))
+def check_verb(path, page, verb, problems):
+    """Returns the options of a verb and of its own verbs."""
+    text = run(path, verb, "--help")
+    own = options_of(text) - {"help"}
+    for sub in sorted(verbs_of(text)):
+        if not any(e.split()[:2] == [verb, sub] for e in page.entries(verb)):
+            problems.append("%s: %s %s is missing" % (page.name, verb, sub))
+        own |= options_of(run(path, verb, sub, "--help")) - {"help"}
+    differ(problems, page, verb + " option", own, page.options(verb))
+    return own
 
 
-def check_daemon(root, build, problems, program, page_name, sources):
-    page = Page(root, page_name)
-    options = set(OPTION.findall(run(os.path.join(build, program), "--help")))
-    table = set(GETOPT.findall("\n".join(tree.read(root, s) for s in sources)))
-    differ(problems, page, "option", {"--" + o for o in options | table},
-           {"--" + o for o in page.options("OPTIONS")})
-
-
-def check_verbs(root, build, problems, program, page_name, sources):
-    """Programs with verbs: each is a subsection that documents its own options."""
-    page = Page(root, page_name)
+def check_program(build, page, program, problems):
     path = os.path.join(build, program)
     top = run(path, "--help")
+    known = options_of(top)
     verbs = verbs_of(top)
-    common = set(OPTION.findall(top))
-    known = set(common)
-    differ(problems, page, "option", {"--" + o for o in common},
-           {"--" + o for o in page.options("OPTIONS")})
+    differ(problems, page, "option", known, page.options("OPTIONS"))
     differ(problems, page, "verb", verbs, {s for s in page.sections if s.islower()})
     for verb in sorted(verbs & set(page.sections)):
-        text = run(path, verb, "--help")
-        own = set(OPTION.findall(text)) - {"help"}
-        known |= own
-        documented = page.options(verb)
-        # An option that all verbs take may be mentioned again by a verb of its own accord.
-        differ(problems, page, verb + " option", {"--" + o for o in own - (common - documented)},
-               {"--" + o for o in documented})
-        for sub in sorted(set(re.findall(r"(?:pgpuctl %s|^  %s) ([a-z]+)\b" % (verb, verb), text,
-                                         re.M))):
-            if not any(e.split()[:2] == [verb, sub] for e in page.entries(verb)):
-                problems.append("%s: %s %s is missing" % (page.name, verb, sub))
-        for entry in page.entries(verb):
-            m = re.match(r"%s ([\w-]+)" % verb, entry)
-            if m and not re.search(r"\b%s %s\b" % (verb, m.group(1)), text):
-                problems.append("%s: %s does not exist" % (page.name, m.group(0)))
-    for s in sources:
-        for o in sorted(set(GETOPT.findall(tree.read(root, s))) - known - {"help"}):
-            problems.append("%s: --%s is in no --help" % (s, o))
-    differ(problems, page, "option mentioned:", set(), {"--" + o for o in
-                                                        page.all_options() - known})
+        known |= check_verb(path, page, verb, problems)
+    return known
 
 
-def check_commands(root, problems, section, source, row, more=()):
-    page = Page(root, "pgpu-sim.1")
+def check_parsers(root, problems):
+    """One parser: a program that reads options past its table has a help that is not true."""
+    for name in tree.sources(root):
+        if name.split("/")[0] in ("tests", "docs"):
+            continue
+        if re.search(r"\bgetopt(?:_long)?\s*\(", tree.without_comments(tree.read(root, name), False)):
+            problems.append("%s: options are parsed by base/usage.h alone" % name)
+
+
+def check_commands(root, page, problems, section, source, row, more=()):
     code = set(re.findall(row, tree.read(root, source), re.M)) | set(more)
     documented = set()
     for entry in page.entries(section):
         documented |= set(re.findall(r"[a-z][a-z-]*", entry))
     differ(problems, page, section.lower(), code, documented)
+
+
+def check_sim(root, page, problems):
+    check_commands(root, page, problems, "NODE COMMANDS", "sim/control.c",
+                   r'^    \{"([a-z-]+)", "', more=["trace"])
+    check_commands(root, page, problems, "VFIO-USER COMMANDS", "sim/vfiouser_ctl.c",
+                   r'^    \{"([a-z-]+)", "(?:NAME[^"]*)?", "', more=["trace"])
+    check_commands(root, page, problems, "KUBELET COMMANDS", "sim/kubelet_cmd.c",
+                   r'^    \{"([a-z-]+)", cmd_')
+    check_commands(root, page, problems, "RUNTIME COMMANDS", "sim/runtime_cmd.c",
+                   r'^    \{"([a-z-]+)", (?:rt_)?cmd_')
 
 
 def flatten(text):
@@ -154,9 +167,8 @@ def flatten(text):
     return keys
 
 
-def check_config(root, build, problems, program, page_name, lists):
+def check_config(build, page, problems, program, lists):
     """`lists`: a configuration with one element in each list of objects, to see their keys."""
-    page = Page(root, page_name)
     path = os.path.join(build, program)
     keys = {}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
@@ -164,43 +176,54 @@ def check_config(root, build, problems, program, page_name, lists):
         f.flush()
         keys.update(flatten(run(path, "--config", f.name, "--print-config")))
     keys.update(flatten(run(path, "--print-config")))
-    documented = dict(e.split(" = ", 1) if " = " in e else (e, "?") for e in page.entries("KEYS"))
+    documented = dict(e.split(" = ", 1) if " = " in e else (e, "") for e in page.entries("KEYS"))
     differ(problems, page, "key", set(keys), set(documented))
     for k in sorted(set(keys) & set(documented)):
-        if documented[k] not in (keys[k], "?"):  # an entry without a value: a mandatory key
+        # an entry without a value: an empty text, or a mandatory key
+        if documented[k] not in (keys[k], ""):
             problems.append("%s: default of %s is %s, not %s" % (page.name, k, keys[k],
                                                                  documented[k]))
 
 
+def check_completions(build, problems):
+    for page, program in PROGRAMS.items():
+        name = os.path.basename(program)
+        for shell, file in (("bash", name), ("zsh", "_" + name), ("fish", name + ".fish")):
+            if not os.path.isfile(os.path.join(build, "docs/completions", shell, file)):
+                problems.append("%s: no completions for %s" % (page, shell))
+    for shell, file in (("bash", "pgpuctl"), ("zsh", "_pgpuctl"), ("fish", "pgpuctl.fish")):
+        built = tree.read(build, "docs/completions/%s/%s" % (shell, file))
+        if built != run(os.path.join(build, "cli/pgpuctl"), "completion", shell):
+            problems.append("completions/%s/%s is not what pgpuctl prints" % (shell, file))
+
+
 def main():
     root, build = sys.argv[1:3]
-    for program in ("daemon/pgpud", "hwd/pgpu-hwd", "cli/pgpuctl", "sim/pgpu-sim",
-                    "nri/pgpu-nri-launch"):
-        if not os.access(os.path.join(build, program), os.X_OK):
-            tree.skip(program + " is not built")
-    problems = []
-    check_daemon(root, build, problems, "daemon/pgpud", "pgpud.8", ["daemon/main.c"])
-    check_daemon(root, build, problems, "hwd/pgpu-hwd", "pgpu-hwd.8", ["hwd/main.c"])
-    check_daemon(root, build, problems, "nri/pgpu-nri-launch", "pgpu-nri-launch.8",
-                 ["nri/launch.c"])
-    check_verbs(root, build, problems, "cli/pgpuctl", "pgpuctl.1",
-                ["cli/cc.c", "cli/devices.c", "cli/initdata.c"])
-    check_verbs(root, build, problems, "sim/pgpu-sim", "pgpu-sim.1",
-                ["sim/nodecmd.c", "sim/vfiousercmd.c", "sim/kubelet_main.c", "sim/kata.c",
-                 "sim/runtime_main.c"])
-    check_commands(root, problems, "NODE COMMANDS", "sim/control.c",
-                   r'^    \{"([a-z-]+)", "', more=["trace"])
-    check_commands(root, problems, "VFIO-USER COMMANDS", "sim/vfiouser_ctl.c",
-                   r'^    \{"([a-z-]+)", "(?:NAME[^"]*)?", "', more=["trace"])
-    check_commands(root, problems, "KUBELET COMMANDS", "sim/kubelet_cmd.c",
-                   r'^    \{"([a-z-]+)", cmd_')
-    check_commands(root, problems, "RUNTIME COMMANDS", "sim/runtime_cmd.c",
-                   r'^    \{"([a-z-]+)", (?:rt_)?cmd_')
-    check_config(root, build, problems, "daemon/pgpud", "pgpud.yaml.5",
+    sources = sorted(n[:-3] for n in os.listdir(os.path.join(root, "docs/man"))
+                     if n.endswith(".in"))
+    for need in list(PROGRAMS.values()) + ["docs/man/" + p for p in sources]:
+        if not os.path.exists(os.path.join(build, need)):
+            tree.skip(need + " is not built")
+    problems = ["%s has no source docs/man/%s.in" % (p, p)
+                for p in sorted(set(list(PROGRAMS) + CONFIGS) - set(sources))]
+    problems += ["docs/man/%s: pages are made of NAME.SECTION.in" % n
+                 for n in os.listdir(os.path.join(root, "docs/man")) if n[-2:] in (".1", ".5", ".8")]
+    pages = {name: Page(build, name) for name in sources}
+    known = set(FOREIGN)
+    for name, program in PROGRAMS.items():
+        known |= check_program(build, pages[name], program, problems)
+    for page in pages.values():
+        differ(problems, page, "option mentioned:", set(), page.all_options() - known)
+    check_parsers(root, problems)
+    check_sim(root, pages["pgpu-sim.1"], problems)
+    check_config(build, pages["pgpud.yaml.5"], problems, "daemon/pgpud",
                  "resources: [{}]\nnri: {handlers: [{match: x}], sets: [{}]}\n")
-    check_config(root, build, problems, "hwd/pgpu-hwd", "hwd.yaml.5", "")
-    pages = sorted(os.listdir(os.path.join(root, "docs/man")))
-    check_version(root, build, problems, pages)
+    check_config(build, pages["hwd.yaml.5"], problems, "hwd/pgpu-hwd", "")
+    check_completions(build, problems)
+    version = run(os.path.join(build, "daemon/pgpud"), "--version").split()[1]
+    for page in pages.values():
+        if '"pgpu %s"' % version not in page.head:
+            problems.append("%s: is not about version %s" % (page.name, version))
     tree.finish("man", problems, len(pages))
 
 

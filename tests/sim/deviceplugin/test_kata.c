@@ -37,7 +37,7 @@ kata_thread(void *arg)
 {
     struct sandbox *s = arg;
 
-    s->status = sim_kata_main(s->argc, s->argv);
+    s->status = sim_kata_usage.run(NULL, s->argc, s->argv);
     __atomic_store_n(&s->over, true, __ATOMIC_RELEASE);
     return NULL;
 }

@@ -216,7 +216,7 @@ wrong_usage_and_bad_input_have_their_statuses(void **state)
 {
     (void)state;
     ctl(2, "lint");
-    has("Usage");
+    has("expected a manifest");
     ctl(2, "check", "pods.yaml");
     ctl(2, "lint", "clean.yaml", "--flavour", "c");
     ctl(2, "lint", "clean.yaml", "--cri", "docker");

@@ -190,7 +190,7 @@ class Initdata(unittest.TestCase):
 
     def test_wrong_usage_is_status_2_and_help_is_0(self):
         path = self.file("id.toml", TOML)
-        self.assertIn("no such verb: frob", self.run_it("frob", status=2)[1])
+        self.assertIn("unknown verb \"frob\"", self.run_it("frob", status=2)[1])
         for args in ([], ["digest"], ["frob", path], ["digest", path, path],
                      ["show", path, "a", "b"], ["digest", path, "--tee", "sev"],
                      ["digest", path, "--format", "octal"], ["check", path, "--tee", "snp"],
