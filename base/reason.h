@@ -68,6 +68,7 @@
     X(GANG_INCOMPLETE, "functions that share an IOMMU group must be requested together")           \
     X(CDI_WRITE, "make the CDI directory writable and check its free space")                       \
     X(PERMISSION, "run as root, with the capabilities the documentation lists")                    \
+    X(AUDIT_WRITE, "make the audit log's directory writable and free space on its disk")           \
     X(WAIT_RELEASE, "waiting for the previous user to let go")                                     \
     X(INTERNAL, "a defect in pgpu: please report it with the log")
 

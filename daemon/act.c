@@ -17,6 +17,7 @@ act_kind_name(enum act_kind k)
         [ACT_JOURNAL] = "journal",     [ACT_CDI] = "cdi",
         [ACT_UNLOCK] = "unlock",       [ACT_MODE] = "mode",
         [ACT_REQUEST] = "request",     [ACT_CONFIG] = "config",
+        [ACT_OWNER] = "owner",         [ACT_AUDIT] = "audit",
     };
 
     _Static_assert(ARRAY_SIZE(names) == ACT_KIND_COUNT, "every kind has a name");

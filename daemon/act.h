@@ -39,6 +39,10 @@ enum act_kind {
     ACT_MODE,      /* the node's mode was changed by an operator: mode, from_mode, text */
     ACT_REQUEST,   /* a changing request on the control socket: what, ok, text, pid, uid */
     ACT_CONFIG,    /* configuration read again: ok, text */
+    ACT_OWNER,     /* a device's pod or sandbox became known: unit; ns, pod, sandbox, where they are
+                      not those of the unit */
+    ACT_AUDIT, /* the audit log: a record was written (ok), or could not be, or something is wrong
+                  with the log: reason, text */
     ACT_KIND_COUNT
 };
 

@@ -1,0 +1,1 @@
+pgpu_fuzz(doctor SOURCES fuzz_doctor.c LINK pgpu_doctor)
