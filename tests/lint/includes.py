@@ -18,9 +18,12 @@ ARROWS = {
     "hwd": ["base", "vfio", "ccmode"],
     "daemon": ["base", "proto", "cdi", "deviceplugin", "nri", "hwd/protocol.h"],
     "cli": ["base", "cdi", "hwd", "vfio", "ccmode", "nri/base64.h", "nri/initdata.h",
-            "nri/kata_annotations.h", "nri/toml.h"],
+            "nri/kata_annotations.h", "nri/toml.h", "daemon/config.h"],
     # the stand-ins speak the same wires, so they share the framing, and nothing else
     "sim": ["base", "proto", "deviceplugin/grpc_io.h", "deviceplugin/codec.h"],
+    # prints the man pages and completions from every program's table
+    "docs": ["base", "cli/cli.h", "daemon/config.h", "daemon/usage.h", "hwd/config.h", "hwd/usage.h",
+             "nri/launch_usage.h", "sim/verbs.h"],
 }
 
 # library header -> folders that may use it. One folder for each library is the seam that lets us
@@ -33,8 +36,8 @@ LIBRARIES = {
     r"yaml\.h": ["base", "cdi"],
     r"json-c/": ["base", "cdi", "daemon", "cli", "sim", "hwd"],
     r"systemd/": ["daemon", "deviceplugin", "nri", "hwd", "sim"],
-    r"openssl/": ["nri"],
-    r"zlib\.h": ["nri"],
+    r"openssl/": ["base", "nri"],
+    r"zlib\.h": ["cli", "nri"],
     r"fuse": ["sim"],
     r"cmocka\.h": [],
 }
