@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/hw.h"
 #include "base/log.h"
+#include "daemon/audit.h"
 #include "daemon/timer.h"
 
 #include <assert.h>
@@ -336,7 +337,7 @@ alloc_request(void *ctx, struct dp_call *call, const char *resource,
     }
     if (a->n == 0) {
         (void)err_set(&e, EINVAL, ERR_CLASS_INVALID, "Allocate of %s names no device", resource);
-    } else if (collect(n, a, req, &e) == 0) {
+    } else if (collect(n, a, req, &e) == 0 && audit_ready(n->audit, &e)) {
         a->next = n->allocs;
         n->allocs = a;
         a->pending = a->n;

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/hw.h"
+#include "daemon/listen.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -85,6 +86,23 @@ static const struct conf_key kubelet_keys[] = {
     {0},
 };
 
+static bool
+check_listen(const char *v, const char **why)
+{
+    return listen_parse(v, NULL, why);
+}
+
+static const struct conf_key http_keys[] = {
+    {.name = "listen",
+     .type = CONF_STRING,
+     .offset = offsetof(struct config, http.listen) - offsetof(struct config, http),
+     .size = 128,
+     .dflt = "127.0.0.1:9407",
+     .check = check_listen,
+     .help = "ADDRESS:PORT, [ADDRESS]:PORT, :PORT (every address), unix:/PATH, or \"\" for off"},
+    {0},
+};
+
 static const struct conf_key log_keys[] = {
     {.name = "format",
      .type = CONF_ENUM,
@@ -154,11 +172,11 @@ const struct conf_key config_keys[] = {
              "arming one GPU in the background may take this long"),
     TIME_KEY(pod_poll, HW_MS(100), HW_SEC(600), "2s",
              "how often PodResources is asked while GPUs are handed out"),
-    TIME_KEY(unseen_grace, HW_MS(100), HW_SEC(3600), "60s",
+    TIME_KEY(unseen_grace, HW_MS(100), HW_SEC(3600), "1m",
              "a GPU handed out, never opened and never listed is taken back after this"),
     TIME_KEY(kubelet_settle, 0, HW_SEC(600), "10s",
              "after the kubelet (re)started, absence from PodResources counts from then on"),
-    TIME_KEY(health_interval, HW_MS(100), HW_SEC(86400), "60s",
+    TIME_KEY(health_interval, HW_MS(100), HW_SEC(86400), "1m",
              "how often a GPU that waits armed is verified again"),
     TIME_KEY(recovery_delay, HW_MS(10), HW_SEC(3600), "2s",
              "before the first attempt to recover a GPU; grows with each rung"),
@@ -176,6 +194,26 @@ const struct conf_key config_keys[] = {
      .offset = offsetof(struct config, nri),
      .sub = config_nri_keys,
      .help = "the plugin for container runtimes: guard, injection, release"},
+    {.name = "nfd",
+     .type = CONF_OBJECT,
+     .offset = offsetof(struct config, nfd),
+     .sub = config_nfd_keys,
+     .help = "the node's labels, through Node Feature Discovery"},
+    {.name = "validations",
+     .type = CONF_OBJECT,
+     .offset = offsetof(struct config, validations),
+     .sub = config_validations_keys,
+     .help = "files for NVIDIA's GPU Operator"},
+    {.name = "audit",
+     .type = CONF_OBJECT,
+     .offset = offsetof(struct config, audit),
+     .sub = config_audit_keys,
+     .help = "the audit log: who got which GPU, in which condition"},
+    {.name = "http",
+     .type = CONF_OBJECT,
+     .offset = offsetof(struct config, http),
+     .sub = http_keys,
+     .help = "metrics and health for monitoring; no encryption, no login, nothing secret"},
     {.name = "log",
      .type = CONF_OBJECT,
      .offset = offsetof(struct config, log),

@@ -9,6 +9,8 @@
 #include "base/cc_mode.h"
 #include "base/conf.h"
 #include "base/log.h"
+#include "daemon/config_audit.h"
+#include "daemon/config_cluster.h"
 #include "daemon/config_nri.h"
 
 #include <stdbool.h>
@@ -48,6 +50,12 @@ struct config {
     char hwd_socket[108];
     char control_socket[108];
     struct nri_conf nri;
+    struct {
+        char listen[128]; /* daemon/listen.h; "" = off */
+    } http;
+    struct audit_conf audit;
+    struct nfd_conf nfd;
+    struct validations_conf validations;
     struct {
         int format, level;
     } log;

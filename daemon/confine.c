@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "daemon/listen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,6 +113,17 @@ enter_landlock(const struct config *c)
     allow_tree_of(fd, c->state_dir);
     allow_tree_of(fd, c->hwd_socket);
     allow_tree_of(fd, c->control_socket);
+    if (listen_unix_path(c->http.listen))
+        allow_tree_of(fd, listen_unix_path(c->http.listen));
+    if (c->audit.file[0])
+        allow_tree_of(fd, c->audit.file);
+    if (c->validations.enabled)
+        allow_tree_of(fd, c->validations.dir);
+    else
+        allow(fd, c->validations.dir, FS_ALL); /* cc-manager's file is looked for */
+    /* only the directory itself: what stands beside it is not ours to write */
+    if (c->nfd.labels != NFD_OFF)
+        allow(fd, c->nfd.dir, FS_ALL);
     for (size_t i = 0; i < c->nri.sockets.n; i++)
         allow_tree_of(fd, c->nri.sockets.v[i]);
     if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)

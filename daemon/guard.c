@@ -115,7 +115,7 @@ add_device(struct view *v, struct unit *u, const struct nri_pod *pod, const char
         .handed = unit_state_info(u->state)->allocated,
         .unverified = unit_unverified(u, pod->id, v->why[i], sizeof(v->why[i])),
         /* a switch has no CC knob of its own: it is verified to be as the wanted mode needs it */
-        .mode = is_switch ? (enum cc_mode)u->node->conf->mode : u->verified_mode,
+        .mode = is_switch ? u->prepared_for : u->verified_mode,
         .ns = o ? o->ns : "",
         .pod = o ? o->pod : "",
         .container = o ? o->container : "",
@@ -202,9 +202,13 @@ record(struct node *n, const struct view *v, struct sandbox *s, const struct gua
         struct unit *u = v->unit[verdict->own[i]];
 
         /* one that is still held for the hand-over was touched by nobody */
-        if (!s->ended && !u->sandbox[0] && unit_state_info(u->state)->allocated &&
-            !(u->facts.flags & HWD_FACT_ARMED))
-            unit_set_sandbox(u, s->id);
+        if (s->ended || u->sandbox[0] || !unit_state_info(u->state)->allocated ||
+            (u->facts.flags & HWD_FACT_ARMED))
+            continue;
+        unit_set_sandbox(u, s->id);
+        act_tell(&n->acts,
+                 &(struct act){
+                     .kind = ACT_OWNER, .unit = u, .ns = s->ns, .pod = s->pod, .sandbox = s->id});
     }
 }
 

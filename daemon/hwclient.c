@@ -33,6 +33,7 @@ struct hwclient {
     uint64_t retry_delay;
     uint64_t seq;
     bool up;
+    uint32_t modes; /* of its hello */
     char why[160];
 };
 
@@ -67,6 +68,7 @@ dispatch(struct hwclient *c, const struct hwd_message *m)
 {
     switch ((enum hwd_msg_type)m->type) {
     case HWD_MSG_HELLO:
+        c->modes = m->modes;
         c->h.hello(c->h.ctx);
         return;
     case HWD_MSG_FACTS:
@@ -188,6 +190,12 @@ const char *
 hwclient_why(const struct hwclient *c)
 {
     return c->why;
+}
+
+uint32_t
+hwclient_modes(const struct hwclient *c)
+{
+    return c->up ? c->modes : 0;
 }
 
 int

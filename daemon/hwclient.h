@@ -34,6 +34,8 @@ void hwclient_free(struct hwclient *c);
 bool hwclient_is_up(const struct hwclient *c);
 /* Why it is not up; "" when it is. */
 const char *hwclient_why(const struct hwclient *c);
+/* The modes that the service allows, one bit for each enum cc_mode; 0 while there is none. */
+uint32_t hwclient_modes(const struct hwclient *c);
 
 /* Closes the connection, as if the service had; it is made anew. */
 void hwclient_drop(struct hwclient *c, const char *why);

@@ -64,7 +64,10 @@ record_of(const struct unit *u, const char *intent)
     add_str(o, "device", u->id);
     add_str(o, "intent", intent);
     add_str(o, "resource", u->resource);
-    add_str(o, "mode", cc_mode_name((enum cc_mode)u->node->conf->mode));
+    /* whose mode counts for it: what it was prepared for, else what it will be */
+    add_str(
+        o, "mode",
+        cc_mode_name(u->prepared_for == CC_MODE_UNKNOWN ? u->node->mode.wanted : u->prepared_for));
     add_str(o, "former_driver", u->facts.former_driver);
     add_str(o, "reason", reason_name(u->reason));
     add_str(o, "namespace", u->owner.ns);
@@ -179,6 +182,8 @@ journal_get(struct unit *u)
             (void)str_copy(u->owner.pod, sizeof(u->owner.pod), get_str(o, "pod"));
             u->verified = cc_mode_parse(get_str(o, "verified"), &u->verified_mode);
             u->used = !u->verified || get_bool(o, "used");
+            if (u->verified)
+                (void)cc_mode_parse(get_str(o, "mode"), &u->prepared_for);
             (void)str_copy(u->used_by, sizeof(u->used_by), get_str(o, "sandbox"));
         }
     }

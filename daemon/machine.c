@@ -21,17 +21,6 @@
 /* What the service may be late with a result: it kills its worker and looks whether it dies. */
 #define OVERDUE HW_SEC(10)
 
-uint32_t
-unit_wanted_mode(const struct unit *u)
-{
-    const struct config *c = u->node->conf;
-
-    /* A switch has no CC knob: where GPUs run with plain CC it has nothing to protect. */
-    if (u->facts.kind == HWD_KIND_NVSWITCH && c->mode != CC_MODE_PPCIE)
-        return CC_MODE_OFF;
-    return (uint32_t)c->mode;
-}
-
 bool
 unit_is_listed(const struct unit *u)
 {
@@ -55,7 +44,9 @@ healthy_alone(const struct unit *u)
     if (!hwclient_is_up(u->node->hw))
         return false;
     if (u->state == UNIT_FOUND)
-        return u->classified && u->facts.reason == REASON_NONE;
+        return u->classified && u->facts.reason == REASON_NONE && !modeset_holds(u);
+    if (!unit_in_mode(u))
+        return false; /* the node's mode is another one now */
     if (u->state == UNIT_READY && !(u->facts.flags & HWD_FACT_ARMED))
         return false; /* the hold is gone: it is prepared again in a moment */
     return promise_in_cdi(u);
@@ -179,8 +170,10 @@ unit_event(struct unit *u, enum unit_event ev, enum reason reason, const char *w
         memset(&u->owner, 0, sizeof(u->owner));
         u->sandbox[0] = '\0';
         u->stopped = false;
-        if (next != UNIT_READY && next != UNIT_RELEASING)
+        if (next != UNIT_READY && next != UNIT_RELEASING) {
             u->verified = false; /* in `releasing` it may still be open: only a scrub ends it */
+            u->prepared_for = CC_MODE_UNKNOWN;
+        }
     }
     if (next == UNIT_READY) {
         u->listed = false; /* whatever an old list said: from here on it is nobody's */
@@ -257,7 +250,9 @@ unit_start_op(struct unit *u, enum hwd_op op, uint32_t flags, uint32_t arg, uint
     u->op_since = now_ns();
     u->op = op;
     u->op_flags = flags;
+    u->op_for = u->node->mode.wanted;
     u->phase = HWD_PHASE_NONE;
+    u->phase_since = u->op_since;
     log_debug("operation", "device", u->id, "op", hwd_op_name(op), "seq", LOG_NUM(req.seq));
     return true;
 }
@@ -268,6 +263,7 @@ unit_progress(struct unit *u, const struct hwd_message *m)
     if (m->seq != u->op_seq)
         return;
     u->phase = (enum hwd_phase)m->phase;
+    u->phase_since = now_ns();
     log_debug("progress", "device", u->id, "op", hwd_op_name(u->op), "phase",
               hwd_phase_name(u->phase), "detail", m->text);
 }
@@ -280,6 +276,8 @@ prepared(struct unit *u, const struct hwd_message *m, bool handed)
     u->evidence = m->evidence;
     u->verified = true;
     u->verified_mode = (enum cc_mode)u->facts.mode_active;
+    u->prepared_for = u->op_for;
+    u->prepared_at = now_ns();
     u->used = false;
     u->used_by[0] = '\0';
     if (!handed && u->node->conf->manage == MANAGE_VERIFY && !(u->facts.flags & HWD_FACT_ARMED)) {
@@ -295,6 +293,8 @@ prepared(struct unit *u, const struct hwd_message *m, bool handed)
             unit_step(u);
         return;
     }
+    if (u->alloc && !unit_in_mode(u)) /* the mode was changed meanwhile: not in the former one */
+        alloc_unit_failed(u, "the node's mode is being changed, and it is still in the former one");
     if (!u->alloc && !unit_state_info(u->state)->allocated) {
         /* its Allocate has ended meanwhile: nobody gets it, so it never was handed out */
         if (unit_event(u, EV_TAKE_BACK, REASON_NONE, NULL))
@@ -358,10 +358,23 @@ op_failed(struct unit *u, const struct hwd_message *m)
 static void
 looked_again(struct unit *u, const struct hwd_message *m)
 {
-    if (unit_untouched(u))
+    if (unit_untouched(u) && u->op_for == u->node->mode.wanted)
         prepared(u, m, true);
     else
         unit_step(u);
+}
+
+static void
+note_resets(struct unit *u, const struct hwd_message *m)
+{
+    const struct hwd_evidence *v = &m->evidence;
+
+    if (v->resets == 0)
+        return;
+    u->reset.at = now_ns();
+    u->reset.count += v->resets;
+    u->reset.rung = v->reset_rung;
+    u->reset.took_ms = v->phase_ms[HWD_PHASE_RESET] + v->phase_ms[HWD_PHASE_REBOOT];
 }
 
 void
@@ -389,6 +402,7 @@ unit_result(struct unit *u, const struct hwd_message *m)
                                            .evidence = &m->evidence,
                                            .mode = (enum cc_mode)unit_wanted_mode(u),
                                            .took_ns = now_ns() - u->op_since});
+    note_resets(u, m);
     if (!ok)
         log_debug("operation failed", "device", u->id, "op", hwd_op_name(op), "why", m->text);
     if (u->state == UNIT_GONE) {

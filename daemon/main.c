@@ -7,13 +7,16 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "daemon/config_request.h"
 #include "daemon/confine.h"
 #include "daemon/control.h"
 #include "daemon/node.h"
+#include "daemon/pages.h"
+#include "daemon/services.h"
+#include "daemon/usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -31,68 +34,27 @@ struct options {
     int ready_fd;
 };
 
-static const char usage[] =
-    "Usage: pgpud [--config FILE] [OPTION]...\n"
-    "Offers confidential-computing GPUs to the kubelet. Never touches hardware itself: pgpu-hwd "
-    "does.\n\n"
-    "  --config FILE      configuration (YAML or JSON); without it every key has its default\n"
-    "  --check-config     read the configuration, say whether it is good, and exit\n"
-    "  --print-config     print the configuration in force, and exit\n"
-    "  --spawn-hwd ARGS   start \"pgpu-hwd ARGS\" as a child (development; in production it is a\n"
-    "                     service of its own); a program path may stand in $PGPU_HWD\n"
-    "  --ready-fd N       write \"ready\" to descriptor N when serving\n"
-    "  --version, --help\n\n"
-    "Exit status: 0 stopped by SIGTERM or SIGINT, 1 failure, 2 wrong usage or configuration.\n";
-
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, 'k'},
-        {"print-config", no_argument, NULL, 'p'},   {"spawn-hwd", required_argument, NULL, 's'},
-        {"ready-fd", required_argument, NULL, 'r'}, {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},           {0},
-    };
-    int c;
+    struct usage_args a;
+    int rc = usage_parse(&pgpud_usage, argc, argv, &a);
+    const char *fd;
 
-    while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1)
-        switch (c) {
-        case 'c':
-            o->config = optarg;
-            break;
-        case 'k':
-            o->check = true;
-            break;
-        case 'p':
-            o->print = true;
-            break;
-        case 's':
-            o->spawn_hwd = optarg;
-            break;
-        case 'r': {
-            char *end;
-            long v = strtol(optarg, &end, 10);
+    if (rc >= 0)
+        return rc;
+    o->config = usage_value(&a, "--config", NULL);
+    o->check = usage_flag(&a, "--check-config");
+    o->print = usage_flag(&a, "--print-config");
+    o->spawn_hwd = usage_value(&a, "--spawn-hwd", NULL);
+    fd = usage_value(&a, "--ready-fd", NULL);
+    if (fd) {
+        char *end;
+        long v = strtol(fd, &end, 10);
 
-            if (*end || v < 0 || v > 65535) {
-                (void)fprintf(stderr, "pgpud: --ready-fd %s: not a descriptor number\n", optarg);
-                return 2;
-            }
-            o->ready_fd = (int)v;
-            break;
-        }
-        case 'v':
-            (void)printf("pgpud %s\n", PGPU_VERSION);
-            return 0;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        default:
-            (void)fputs("pgpud: see pgpud --help\n", stderr);
-            return 2;
-        }
-    if (optind < argc) {
-        (void)fprintf(stderr, "pgpud: %s: unexpected argument, see pgpud --help\n", argv[optind]);
-        return 2;
+        if (!*fd || *end || v < 0 || v > 65535)
+            return usage_wrong(&a, "--ready-fd %s: not a descriptor number", fd);
+        o->ready_fd = (int)v;
     }
     return -1;
 }
@@ -163,10 +125,9 @@ say_ready(int fd)
 static void
 tell_start(struct node *n)
 {
-    act_tell(&n->acts, &(struct act){.kind = ACT_START,
-                                     .ok = true,
-                                     .mode = (enum cc_mode)n->conf->mode,
-                                     .text = PGPU_VERSION});
+    act_tell(
+        &n->acts,
+        &(struct act){.kind = ACT_START, .ok = true, .mode = n->mode.wanted, .text = PGPU_VERSION});
     if (n->conf->unlock_devtools)
         act_tell(&n->acts, &(struct act){.kind = ACT_UNLOCK,
                                          .what = "devtools",
@@ -181,6 +142,7 @@ run(const struct options *o, const struct config *conf, struct err *e)
     sd_event *loop = NULL;
     struct node *node = NULL;
     struct control *control = NULL;
+    struct services services = {0};
     pid_t hwd = 0;
     sigset_t mask;
     int r;
@@ -199,8 +161,11 @@ run(const struct options *o, const struct config *conf, struct err *e)
         if (r < 0)
             return r;
     }
+    labels_prepare(conf);
     confine_enter(conf);
     r = sd_event_default(&loop);
+    if (r >= 0)
+        (void)sd_event_set_watchdog(loop, true); /* only where systemd asks for it */
     if (r < 0 || (r = sd_event_add_signal(loop, NULL, SIGTERM, NULL, NULL)) < 0 ||
         (r = sd_event_add_signal(loop, NULL, SIGINT, NULL, NULL)) < 0)
         r = err_errno(e, -r, ERR_CLASS_FATAL, "event loop");
@@ -208,9 +173,17 @@ run(const struct options *o, const struct config *conf, struct err *e)
         r = node_new(loop, conf, &node, e);
     if (r >= 0)
         r = control_new(loop, conf->control_socket, node, &control, e);
+    if (r >= 0)
+        r = pages_new(node, control, o->config, e);
+    if (r >= 0)
+        control_add(control, config_requests, (void *)(uintptr_t)conf);
+    if (r >= 0)
+        r = services_start(&services, node, control, e);
+    if (r >= 0)
+        control_add(control, mode_requests, node);
     if (r >= 0) {
         log_info("pgpud is running", "version", PGPU_VERSION, "mode",
-                 cc_mode_name((enum cc_mode)conf->mode), "prepare",
+                 cc_mode_name(node->mode.wanted), "prepare",
                  conf->prepare == PREPARE_EAGER ? "eager" : "allocate", "manage",
                  conf->manage == MANAGE_FULL ? "full" : "verify");
         tell_start(node);
@@ -224,7 +197,9 @@ run(const struct options *o, const struct config *conf, struct err *e)
     }
     (void)sd_notify(0, "STOPPING=1");
     control_free(control);
+    pages_free(node);
     node_free(node);
+    services_stop(&services);
     (void)sd_event_unref(loop);
     if (hwd > 0)
         (void)kill(hwd, SIGTERM);

@@ -51,6 +51,7 @@ unit_add(struct node *n, const struct hwd_facts *f)
     u->addr = f->unit;
     (void)pci_addr_str(f->unit, u->id);
     u->facts = *f;
+    u->prepared_for = CC_MODE_UNKNOWN;
     u->sync = n->sync;
     u->since = now_ns();
     resource_of(n->conf, f, u->resource);
@@ -276,7 +277,7 @@ on_health(sd_event_source *s, uint64_t usec, void *ctx)
         struct unit *u = n->unit[i];
 
         if (u->state == UNIT_READY && !u->op_seq && !u->alloc && hwclient_is_up(n->hw) &&
-            u->facts.state == HWD_STATE_IDLE)
+            unit_in_mode(u) && u->facts.state == HWD_STATE_IDLE)
             (void)unit_start_op(u, HWD_OP_VERIFY, HWD_REQ_HOLD, 0, HW_SEC(10));
     }
     timer_arm(n->loop, &n->health_timer, n->conf->health_interval, on_health, n);
@@ -373,6 +374,10 @@ node_new(sd_event *loop, const struct config *conf, struct node **ret, struct er
     r = fs_mkdirs(conf->cdi_dir, 0755, e);
     if (r >= 0)
         r = journal_open(n, e);
+    if (r >= 0) {
+        modeset_load(n);
+        validations_start(n);
+    }
     if (r >= 0)
         r = dp_new(loop, &opt, &dh, &n->dp, e);
     if (r >= 0) {
@@ -386,6 +391,7 @@ node_new(sd_event *loop, const struct config *conf, struct node **ret, struct er
         node_free(n);
         return r;
     }
+    labels_start(n);
     if (n->n_units > 0)
         promise_update(n);
     timer_arm(loop, &n->health_timer, conf->health_interval, on_health, n);
@@ -411,6 +417,9 @@ node_free(struct node *n)
     (void)sd_event_source_unref(n->promise_retry);
     (void)sd_event_source_unref(n->gone_timer);
     (void)sd_event_source_unref(n->health_timer);
+    modeset_free(n);
+    labels_free(n);
+    validations_free(n);
     fd_close(&n->journal_fd);
     free(n->pods.dev);
     free(n);

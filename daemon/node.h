@@ -13,9 +13,13 @@
  *   guard.c     NRI: what sandboxes and containers may have
  *   promise.c   what we promise outside: CDI files, then ListAndWatch
  *   journal.c   what must survive our death
+ *   modeset.c   the mode that is wanted, and its change
+ *   labels.c    NFD's feature file; validations.c the GPU Operator's files
  *   resource.c  which unit is listed under which resource
  *   status.c    the state as JSON; control.c serves it
  *   act.c       what happened, told to metrics, audit log and followers
+ *   metrics*.c, health.c, pages.c, http.c   metrics and health, over HTTP and the control socket
+ *   config_watch.c  has the configuration file changed?
  */
 #ifndef PGPU_DAEMON_NODE_H
 #define PGPU_DAEMON_NODE_H
@@ -23,7 +27,10 @@
 #include "daemon/act.h"
 #include "daemon/config.h"
 #include "daemon/hwclient.h"
+#include "daemon/labels.h"
+#include "daemon/modeset.h"
 #include "daemon/states.h"
+#include "daemon/validations.h"
 #include "deviceplugin/dp.h"
 #include "hwd/protocol.h"
 
@@ -35,8 +42,12 @@
 #define SANDBOX_ID_MAX 128
 
 struct alloc;
+struct config_watch;
+struct audit;
 struct guard;
+struct http;
 struct json_object;
+struct meters;
 struct node;
 struct sandbox;
 
@@ -100,6 +111,9 @@ struct unit {
     /* Verification on record: of its last preparation, until it leaves its user's hands. */
     bool verified;
     enum cc_mode verified_mode;
+    /* The node's mode (n->mode.wanted) when that preparation began, and when the operation under
+     * way did; CC_MODE_UNKNOWN = not prepared. */
+    enum cc_mode prepared_for, op_for;
     /* Opened and closed again since, or nobody can tell; by which sandbox, "" = none known. With
      * `used` false: the last one on record. */
     bool used;
@@ -110,8 +124,15 @@ struct unit {
     /* journal as read at start */
     bool journal_allocated;
 
-    /* evidence of the last preparation */
+    /* evidence of the last preparation, and when that was; the last reset, and how many there were
+     */
     struct hwd_evidence evidence;
+    uint64_t prepared_at;
+    struct {
+        uint64_t at, count; /* at 0 = none since our start */
+        uint32_t rung, took_ms;
+    } reset;
+    uint64_t phase_since;
     uint64_t gone_at;
 };
 
@@ -126,6 +147,7 @@ struct pod_device {
 struct pods {
     sd_event_source *timer;
     uint64_t asked, answered; /* numbers of lists */
+    uint64_t asked_at;        /* of the one under way */
     uint64_t due;             /* when the timer fires; 0 = off */
     bool again;               /* one more is wanted */
     bool ok;                  /* the last one succeeded */
@@ -151,7 +173,14 @@ struct resource_state {
 struct node {
     sd_event *loop;
     const struct config *conf;
-    struct act_bus acts; /* who hears of what happens */
+    struct modeset mode; /* what the GPUs are wanted in; not always what `conf` says */
+    struct labels labels;
+    struct validations validations;
+    struct act_bus acts;   /* who hears of what happens */
+    struct audit *audit;   /* the log, for audit_ready(); NULL = there is none */
+    struct meters *meters; /* pages.c; NULL before */
+    struct http *http;
+    struct config_watch *config_watch; /* NULL: no file */
     struct hwclient *hw;
     unsigned sync; /* counts connections to the hardware service */
     struct dp *dp;

@@ -190,4 +190,7 @@ promise_update(struct node *n)
             publish_cdi(n, &n->resource[i]);
         publish_list(n, &n->resource[i]);
     }
+    modeset_look(n);
+    labels_update(n);
+    validations_update(n);
 }

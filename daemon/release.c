@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/hw.h"
 #include "base/log.h"
+#include "daemon/metrics.h"
 #include "daemon/timer.h"
 
 #include <stdlib.h>
@@ -136,10 +137,14 @@ mark_listed(struct node *n)
         n->unit[i]->listed = false;
     for (size_t i = 0; i < n->pods.n_dev; i++) {
         struct unit *u = node_find(n, n->pods.dev[i].id);
+        const struct owner *o = &n->pods.dev[i].owner;
+        bool news = strcmp(u->owner.ns, o->ns) != 0 || strcmp(u->owner.pod, o->pod) != 0;
 
         u->listed = true;
         u->was_listed = true;
-        u->owner = n->pods.dev[i].owner;
+        u->owner = *o;
+        if (news)
+            act_tell(&n->acts, &(struct act){.kind = ACT_OWNER, .unit = u});
     }
 }
 
@@ -212,6 +217,7 @@ on_list(void *ctx, const struct dp_pod_device *dev, size_t count, const struct e
 {
     struct node *n = ctx;
     n->pods.answered = n->pods.asked;
+    meters_rpc(n->meters, METERS_RPC_LIST, now_ns() - n->pods.asked_at);
     n->pods.ever = true;
     n->pods.ok = !e && keep_list(n, dev, count);
     (void)str_copy(n->pods.why, sizeof(n->pods.why), "");
@@ -251,6 +257,7 @@ pods_refresh(struct node *n)
         return;
     }
     n->pods.asked++;
+    n->pods.asked_at = now_ns();
     if (dp_pod_resources_list(n->dp, n->conf->kubelet.pod_resources, LIST_TIMEOUT, on_list, n, &e) <
         0)
         on_list(n, NULL, 0, &e);

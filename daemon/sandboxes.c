@@ -152,6 +152,9 @@ sandboxes_attribute(struct node *n)
         if (found && !unit_event(u, EV_FOUND_HELD, REASON_NONE, NULL))
             continue;
         unit_set_sandbox(u, s->id);
+        act_tell(&n->acts,
+                 &(struct act){
+                     .kind = ACT_OWNER, .unit = u, .ns = s->ns, .pod = s->pod, .sandbox = s->id});
         log_debug("device belongs to sandbox", "device", u->id, "sandbox", s->id, "pod", s->pod);
     }
 }

@@ -29,7 +29,7 @@ static const char *const event_names[EV_COUNT] = {
     [EV_OPENED] = "opened",         [EV_OWNER_GONE] = "owner gone", [EV_TAKE_BACK] = "take back",
     [EV_UNFIT] = "unfit",           [EV_FIT] = "fit",             [EV_HOLD_LOST] = "hold lost",
     [EV_FOUND_HANDED] = "found handed out", [EV_FOUND_HELD] = "found held",
-    [EV_RETRY] = "retry",           [EV_GONE] = "gone",           [EV_BACK] = "back",
+    [EV_MODE] = "mode",             [EV_RETRY] = "retry",           [EV_GONE] = "gone",           [EV_BACK] = "back",
 };
 
 static const struct unit_transition transitions[] = {
@@ -54,6 +54,7 @@ static const struct unit_transition transitions[] = {
     {UNIT_READY,       EV_OP_STUCK,     UNIT_STUCK,       "Allocate: the kernel did not come back"},
     {UNIT_READY,       EV_TAKE_BACK,    UNIT_RELEASING,   "handed over for an Allocate that had ended"},
     {UNIT_READY,       EV_HOLD_LOST,    UNIT_ARMING,      "pgpu-hwd restarted, or the hold is gone"},
+    {UNIT_READY,       EV_MODE,         UNIT_ARMING,      "the node's mode was changed"},
     {UNIT_READY,       EV_UNFIT,        UNIT_QUARANTINED, "facts name a condition"},
     {UNIT_READY,       EV_GONE,         UNIT_GONE,        "PCI remove"},
     {UNIT_ALLOCATED,   EV_OPENED,       UNIT_IN_USE,      "a VMM opened the node"},

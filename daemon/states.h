@@ -40,6 +40,7 @@ enum unit_event {
     EV_HOLD_LOST,    /* the hardware service restarted: nobody held it for a while */
     EV_FOUND_HANDED, /* at start: handed out before, by hardware, PodResources or journal */
     EV_FOUND_HELD,   /* at start: open by somebody, and it was handed out */
+    EV_MODE,         /* the wanted mode is another one than it was prepared for */
     EV_RETRY,        /* the recovery ladder takes its next rung */
     EV_GONE,
     EV_BACK,

@@ -5,6 +5,8 @@
 #include "daemon/node.h"
 
 #include "base/hw.h"
+#include "daemon/audit.h"
+#include "daemon/http.h"
 #include "daemon/timer.h"
 
 #include <errno.h>
@@ -51,6 +53,41 @@ evidence_json(const struct hwd_evidence *v)
     return o;
 }
 
+/* How long what is under way will take: as long as it took the last time, this device or one of its
+ * chip; 0 = nobody knows. */
+static int64_t
+expected_ms(const struct unit *u)
+{
+    const struct node *n = u->node;
+
+    if (u->op_seq == 0 || u->op != HWD_OP_PREPARE)
+        return 0;
+    if (u->evidence.resets)
+        return u->evidence.total_ms;
+    for (size_t i = 0; i < n->n_units; i++)
+        if (n->unit[i]->evidence.resets && strcmp(n->unit[i]->facts.chip, u->facts.chip) == 0)
+            return n->unit[i]->evidence.total_ms;
+    return 0;
+}
+
+static int64_t
+ms_since(uint64_t at)
+{
+    return at ? (int64_t)((now_ns() - at) / HW_MS(1)) : 0;
+}
+
+static json_object *
+reset_json(const struct unit *u)
+{
+    json_object *o = json_object_new_object();
+
+    put_int(o, "count", (int64_t)u->reset.count);
+    put_str(o, "rung", u->reset.at ? hwd_rung_name((enum hwd_rung)u->reset.rung) : "");
+    put_int(o, "took_ms", u->reset.took_ms);
+    put_int(o, "ago_ms", ms_since(u->reset.at));
+    return o;
+}
+
 static json_object *
 unit_json(const struct unit *u)
 {
@@ -63,7 +100,7 @@ unit_json(const struct unit *u)
     put_str(o, "chip", f->chip);
     put_str(o, "resource", u->resource);
     put_str(o, "state", unit_state_info(u->state)->name);
-    put_int(o, "since_ms", (int64_t)((now_ns() - u->since) / HW_MS(1)));
+    put_int(o, "since_ms", ms_since(u->since));
     put_bool(o, "listed", unit_is_listed(u));
     put_bool(o, "healthy", unit_is_listed(u) && unit_is_healthy(u));
     put_bool(o, "in_cdi", promise_in_cdi(u));
@@ -72,6 +109,10 @@ unit_json(const struct unit *u)
     put_str(o, "cure", reason_cure(u->reason));
     put_str(o, "operation", u->op_seq ? hwd_op_name(u->op) : "");
     put_str(o, "phase", u->op_seq ? hwd_phase_name(u->phase) : "");
+    put_int(o, "elapsed_ms", u->op_seq ? ms_since(u->op_since) : 0);
+    put_int(o, "phase_ms", u->op_seq ? ms_since(u->phase_since) : 0);
+    put_int(o, "expected_ms", expected_ms(u));
+    put_str(o, "mode_wanted", cc_mode_name((enum cc_mode)unit_wanted_mode(u)));
     put_str(o, "mode_active", cc_mode_name((enum cc_mode)f->mode_active));
     put_str(o, "mode_configured", cc_mode_name((enum cc_mode)f->mode_configured));
     put_str(o, "driver", f->driver);
@@ -94,6 +135,8 @@ unit_json(const struct unit *u)
                 ? cc_mode_name(u->verified_mode)
                 : "");
     put_int(o, "recovery_rung", u->rung);
+    put_int(o, "prepared_ms", ms_since(u->prepared_at));
+    (void)json_object_object_add(o, "reset", reset_json(u));
     (void)json_object_object_add(o, "evidence", evidence_json(&u->evidence));
     return o;
 }
@@ -129,17 +172,24 @@ status_json(const struct node *n, struct buf *out, struct err *e)
     put_str(o, "hwd", hwclient_is_up(n->hw) ? "up" : "down");
     put_str(o, "hwd_why", hwclient_why(n->hw));
     put_str(o, "pod_resources", !n->pods.ever ? "not asked yet" : n->pods.ok ? "ok" : n->pods.why);
-    put_str(o, "mode", cc_mode_name((enum cc_mode)n->conf->mode));
+    put_str(o, "mode", cc_mode_name(n->mode.wanted));
+    put_str(o, "mode_config", cc_mode_name((enum cc_mode)n->conf->mode));
     put_str(o, "prepare", n->conf->prepare == PREPARE_EAGER ? "eager" : "allocate");
     put_str(o, "manage", n->conf->manage == MANAGE_FULL ? "full" : "verify");
     put_int(o, "uptime_ms", (int64_t)((now_ns() - n->started_at) / HW_MS(1)));
     put_int(o, "allocations", (int64_t)n->count.allocs);
+    put_str(o, "http", n->http ? http_listen(n->http) : "");
+    put_str(o, "http_why", n->http ? http_why(n->http) : "");
     put_int(o, "allocation_failures", (int64_t)n->count.alloc_failures);
     (void)json_object_object_add(o, "resources", resources_json(n));
     for (size_t i = 0; i < n->n_units; i++)
         (void)json_object_array_add(units, unit_json(n->unit[i]));
     (void)json_object_object_add(o, "units", units);
     (void)json_object_object_add(o, "nri", guard_json(n));
+    (void)json_object_object_add(o, "audit", audit_json(n->audit));
+    (void)json_object_object_add(o, "mode_change", modeset_json(n));
+    (void)json_object_object_add(o, "labels", labels_json(n));
+    (void)json_object_object_add(o, "validations", validations_json(n));
     ok = buf_put_str(out, json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE)) &&
          buf_put_str(out, "\n");
     (void)json_object_put(o);

@@ -131,6 +131,25 @@ prepare_deadline(const struct unit *u)
     return u->alloc ? alloc_time_left(u) : u->node->conf->arm_deadline;
 }
 
+/* Protected PCIe is changed for the whole board at once: not while a part of it is in use. */
+static bool
+wait_for_others(struct unit *u)
+{
+    static const char why[] =
+        "waiting until every device is free: the node's mode is being changed";
+
+    if (!modeset_holds(u)) {
+        if (u->reason == REASON_WAIT_RELEASE)
+            unit_set_reason(u, REASON_NONE, NULL);
+        return false;
+    }
+    if (u->reason != REASON_WAIT_RELEASE)
+        unit_set_reason(u, REASON_WAIT_RELEASE, why);
+    if (u->alloc)
+        alloc_unit_failed(u, why);
+    return true;
+}
+
 static void
 start_preparation(struct unit *u)
 {
@@ -142,6 +161,8 @@ start_preparation(struct unit *u)
     enum hwd_op op = verify ? (u->alloc ? HWD_OP_HANDOVER : HWD_OP_VERIFY) : HWD_OP_PREPARE;
     uint32_t flags = verify ? HWD_REQ_HOLD : 0;
 
+    if (wait_for_others(u))
+        return;
     if (u->alloc && op == HWD_OP_PREPARE && alloc_time_left(u) < alloc_enough(u, ENOUGH_TIME)) {
         alloc_unit_failed(u, "too little time is left to prepare it for this Allocate");
         if (u->op_seq)
@@ -180,7 +201,8 @@ step_releasing(struct unit *u)
  * (a) not opened since it was verified            -> same answer after a read-only check
  * (b) held, its sandbox not stopped by NRI's account, and a fresh PodResources list has it
  *                                                 -> same answer, hardware untouched
- * (c) anything else, unknown included             -> wait until free, scrub, verify */
+ * (c) anything else, unknown included, and (a) in a mode that is not wanted any more
+ *                                                 -> wait until free, scrub, verify */
 static void
 step_reuse(struct unit *u)
 {
@@ -189,7 +211,7 @@ step_reuse(struct unit *u)
      * restarts */
     bool unopened = u->state == UNIT_ALLOCATED && unit_untouched(u);
 
-    if (unopened && !u->stopped) {
+    if (unopened && !u->stopped && unit_in_mode(u)) {
         (void)unit_start_op(u, HWD_OP_VERIFY, 0, 0, alloc_time_left(u));
         return;
     }
@@ -236,6 +258,11 @@ step_ready(struct unit *u)
         return;
     if (!(u->facts.flags & HWD_FACT_ARMED)) {
         if (unit_event(u, EV_HOLD_LOST, REASON_NONE, NULL))
+            unit_step(u);
+        return;
+    }
+    if (!unit_in_mode(u)) {
+        if (!wait_for_others(u) && unit_event(u, EV_MODE, REASON_NONE, NULL))
             unit_step(u);
         return;
     }

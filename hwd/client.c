@@ -325,6 +325,8 @@ on_listen(sd_event_source *src, int fd, uint32_t revents, void *ctx)
     memset(&hello, 0, sizeof(hello));
     hello.type = HWD_MSG_HELLO;
     (void)str_copy(hello.text, sizeof(hello.text), PGPU_VERSION);
+    for (enum cc_mode m = CC_MODE_OFF; m <= CC_MODE_PPCIE; m++)
+        hello.modes |= hwd_config_mode_allowed(s->p->cfg, m) ? 1u << m : 0;
     client_send(c, &hello);
     if (s->scan)
         client_sync(s, id);

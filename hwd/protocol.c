@@ -141,7 +141,7 @@ hwd_message_check(const struct hwd_message *m, size_t len, struct err *e)
     /* A result about a unit that does not exist carries empty facts. */
     facts = m->type == HWD_MSG_FACTS || m->type == HWD_MSG_RESULT;
     if (m->phase >= HWD_PHASE_COUNT || m->err_class > ERR_CLASS_FATAL ||
-        m->reason >= REASON_COUNT || !addr_ok(m->unit) || !ENDS(m->text) ||
+        m->reason >= REASON_COUNT || !addr_ok(m->unit) || !ENDS(m->text) || m->modes > 0xf ||
         m->evidence.reset_rung > HWD_RUNG_REMOVE_RESCAN || m->evidence.access >= HWD_ACCESS_COUNT)
         return err_set(e, EPROTO, ERR_CLASS_INVALID, "message: a field is out of range");
     if (facts && !facts_ok(&m->facts) &&

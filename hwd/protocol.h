@@ -30,7 +30,7 @@
 #define HWD_SOCKET_DEFAULT "/run/pgpu-hwd/hwd.sock"
 
 #define HWD_PROTO_MAGIC 0x44574850u /* "PHWD" */
-#define HWD_PROTO_VERSION 3u
+#define HWD_PROTO_VERSION 4u
 
 enum hwd_op {
     HWD_OP_NONE = 0,
@@ -177,6 +177,7 @@ struct hwd_message {
     uint32_t phase; /* PROGRESS */
     uint64_t seq;   /* PROGRESS, RESULT */
     struct pci_addr unit;
+    uint32_t modes; /* HELLO: those that the configuration allows, 1 << enum cc_mode each */
     /* RESULT: ERR_CLASS_NONE = success */
     uint32_t err_class, err_num, reason;
     char text[ERR_MSG_MAX];       /* RESULT: the error; PROGRESS: detail; HELLO: service version */

@@ -266,6 +266,7 @@ start(struct svc *s, struct err *e)
 
     if (r < 0)
         return err_errno(e, -r, ERR_CLASS_FATAL, "make the event loop");
+    (void)sd_event_set_watchdog(s->loop, true); /* only where systemd asks for it */
     if ((r = block_signals(s, e)) < 0 || (r = open_socket(s, e)) < 0 || (r = watch_init(s, e)) < 0)
         return r;
     open_uevents(s);

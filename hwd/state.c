@@ -29,7 +29,11 @@ check_private(int fd, const char *path, struct err *e)
         return err_reason(e, EPERM, ERR_CLASS_FATAL, REASON_PERMISSION,
                           "use %s: it belongs to uid %u, not to us (uid %u)", path,
                           (unsigned)st.st_uid, (unsigned)geteuid());
-    if (st.st_mode & 077)
+    if (!(st.st_mode & 077))
+        return 0;
+    /* What others could only look into is closed: the kubelet makes the directories of a pod with
+     * mode 0755. Where they could write, what stands there may be theirs. */
+    if (st.st_mode & 022 || fchmod(fd, 0700) < 0)
         return err_reason(e, EPERM, ERR_CLASS_FATAL, REASON_PERMISSION,
                           "use %s: mode %04o lets others in; chmod it to 0700", path,
                           (unsigned)st.st_mode & 07777u);

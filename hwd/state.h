@@ -13,8 +13,9 @@
 #include "hwd/unit.h"
 #include "vfio/bind.h"
 
-/* Opens (makes, mode 0700) the directory and its lock/ and former/. It must be ours and closed to
- * others. Returns its descriptor. */
+/* Opens (makes, mode 0700) the directory and its lock/ and former/. It must be ours; one
+ * that others may read is closed to them, one that they may write is refused. Returns its
+ * descriptor. */
 int hwd_state_open(const char *path, struct err *e);
 
 /* Takes the unit's lock for as long as the descriptor lives. BUSY/OP_PENDING names the pid that has

@@ -286,10 +286,12 @@ harness_start(const struct harness_options *o)
                "  pod_resources: %s/kubelet/pod-resources/kubelet.sock\n"
                "cdi_dir: %s/cdi\nstate_dir: %s/state\nhwd_socket: %s/hwd/hwd.sock\n"
                "control_socket: %s/state/control.sock\nlog:\n  level: debug\n"
+               "http:\n  listen: \"\"\naudit:\n  file: %s/audit/audit.log\n%s"
                "pod_poll: %s\nkubelet_settle: 500ms\nunseen_grace: 1s\nrecovery_delay: 50ms\n"
                "nri:\n  sockets: [%s/nri.sock]\n%s%s",
-               h->dir, h->dir, h->dir, h->dir, h->dir, h->dir, o->pod_poll ? o->pod_poll : "200ms",
-               h->dir, o->nri_yaml ? o->nri_yaml : "", o->pgpud_yaml ? o->pgpud_yaml : "");
+               h->dir, h->dir, h->dir, h->dir, h->dir, h->dir, h->dir,
+               o->audit_yaml ? o->audit_yaml : "", o->pod_poll ? o->pod_poll : "200ms", h->dir,
+               o->nri_yaml ? o->nri_yaml : "", o->pgpud_yaml ? o->pgpud_yaml : "");
     if (!o->real_node)
         harness_run(h, H_NODE);
     harness_run(h, H_HWD);

@@ -19,6 +19,7 @@ struct harness_options {
     const char *pgpud_yaml; /* more lines of pgpud's configuration */
     const char *pod_poll;   /* NULL: 200ms */
     const char *nri_yaml;   /* more lines of its part `nri:`, indented by two blanks */
+    const char *audit_yaml; /* more lines of its part `audit:`, likewise */
     const char *hwd_yaml;   /* more lines of pgpu-hwd's configuration */
     const char *kubelet_args;
     const char *runtime_args; /* more of `pgpu-sim runtime`, which the test starts itself */

@@ -259,6 +259,7 @@ a_second_instance_and_open_directories_are_refused(void **state)
     assert_int_equal(second(k, path), 1);
     (void)snprintf(path, sizeof(path), "%s/open", k->dir);
     assert_int_equal(mkdir(path, 0755), 0);
+    assert_int_equal(chmod(path, 0775), 0);
     (void)snprintf(path, sizeof(path), "%s/open/hwd.sock", k->dir);
     assert_int_equal(second(k, path), 1);
     assert_ok(client_do(c, HWD_OP_PREPARE, GPU0, CC_MODE_ON, 0));

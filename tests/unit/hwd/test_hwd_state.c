@@ -107,14 +107,29 @@ a_record_survives_and_a_foreign_one_does_not_count(void **state)
 }
 
 static void
-a_directory_that_others_can_enter_is_refused(void **state)
+a_directory_that_others_can_write_is_refused(void **state)
 {
     struct err e = ERR_INIT;
 
-    assert_int_equal(chmod(*state, 0755), 0);
+    assert_int_equal(chmod(*state, 0770), 0);
     assert_true(hwd_state_open(*state, &e) < 0);
     assert_int_equal(e.reason, REASON_PERMISSION);
     assert_non_null(strstr(e.msg, *state));
+}
+
+static void
+a_directory_that_others_can_read_is_closed_to_them(void **state)
+{
+    struct err e = ERR_INIT;
+    struct stat st;
+    int fd;
+
+    assert_int_equal(chmod(*state, 0755), 0);
+    fd = hwd_state_open(*state, &e);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    (void)close(fd);
 }
 
 int
@@ -124,7 +139,9 @@ main(void)
         cmocka_unit_test_setup_teardown(a_lock_is_exclusive_and_names_its_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(a_record_survives_and_a_foreign_one_does_not_count, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_directory_that_others_can_enter_is_refused, setup,
+        cmocka_unit_test_setup_teardown(a_directory_that_others_can_write_is_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_directory_that_others_can_read_is_closed_to_them, setup,
                                         teardown),
     };
 
