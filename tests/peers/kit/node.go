@@ -94,6 +94,7 @@ cdi_dir: %s
 state_dir: %s
 hwd_socket: %s
 control_socket: %s
+audit: {file: %s}
 log:
   level: %s
 pod_poll: %s
@@ -101,7 +102,7 @@ kubelet_settle: 300ms
 unseen_grace: 1s
 recovery_delay: 50ms
 %s`, o.PluginDir, o.PodResources, o.CDIDir, n.path("state"), n.path("hwd/hwd.sock"),
-		n.path("state/control.sock"), o.LogLevel, o.PodPoll,
+		n.path("state/control.sock"), n.path("audit/audit.log"), o.LogLevel, o.PodPoll,
 		strings.ReplaceAll(o.PgpudYAML, "@DIR@", dir))), 0o600))
 	n.Start(Sim)
 	n.Start(Hwd)

@@ -19,11 +19,23 @@ def main():
     cmake, build, version, sbin, binary, man, doc = sys.argv[1:8]
     programs = {sbin + "/pgpud", sbin + "/pgpu-hwd", sbin + "/pgpu-nri-launch",
                 binary + "/pgpuctl", binary + "/pgpu-sim"}
-    expected = programs | {
+    share = os.path.dirname(man)
+    zsh = share + "/zsh/" + ("vendor-completions" if share == "/usr/share" else "site-functions")
+    completions = {f for p in map(os.path.basename, programs) for f in (
+        share + "/bash-completion/completions/" + p, zsh + "/_" + p,
+        share + "/fish/vendor_completions.d/" + p + ".fish")}
+    prefix = os.path.dirname(share)
+    etc = "/etc" if prefix == "/usr" else prefix + "/etc"
+    services = {prefix + "/lib/" + f for f in (
+        "systemd/system/pgpud.service", "systemd/system/pgpu-hwd.service",
+        "systemd/system/pgpu-wait.service", "modules-load.d/pgpu.conf", "tmpfiles.d/pgpu.conf")}
+    services |= {etc + "/pgpu/pgpud.yaml", etc + "/pgpu/hwd.yaml"}
+    expected = programs | completions | services | {
         man + "/man1/pgpuctl.1", man + "/man1/pgpu-sim.1", man + "/man5/pgpud.yaml.5",
-        man + "/man5/hwd.yaml.5", man + "/man8/pgpud.8", man + "/man8/pgpu-hwd.8",
+        man + "/man5/pgpu-audit.5", man + "/man5/hwd.yaml.5", man + "/man8/pgpud.8", man + "/man8/pgpu-hwd.8",
         man + "/man8/pgpu-nri-launch.8",
         doc + "/README.md", doc + "/docs/architecture.md", doc + "/docs/operations.md",
+        doc + "/docs/doctor.md", doc + "/docs/integration.md", doc + "/docs/metrics.md",
         doc + "/docs/security.md"}
     problems = []
     with tempfile.TemporaryDirectory(prefix="pgpu-install.") as top:

@@ -1,0 +1,18 @@
+# Run by an installation, with its prefix: units, and what belongs to them.
+set(prefix "${CMAKE_INSTALL_PREFIX}")
+if(prefix STREQUAL "/usr" OR prefix STREQUAL "/usr/")
+    set(SYSCONFDIR /etc)
+else()
+    set(SYSCONFDIR "${prefix}/etc")
+endif()
+set(SBINDIR "${prefix}/${PGPU_SBIN}")
+set(BINDIR "${prefix}/${PGPU_BIN}")
+foreach(unit pgpud pgpu-hwd pgpu-wait)
+    configure_file("${PGPU_UNITS}/${unit}.service.in" "${PGPU_SCRATCH}/${unit}.service" @ONLY)
+    file(INSTALL "${PGPU_SCRATCH}/${unit}.service" DESTINATION "${prefix}/lib/systemd/system")
+endforeach()
+file(INSTALL "${PGPU_UNITS}/pgpu.modules-load.conf" DESTINATION "${prefix}/lib/modules-load.d"
+    RENAME pgpu.conf)
+file(INSTALL "${PGPU_UNITS}/pgpu.tmpfiles.conf" DESTINATION "${prefix}/lib/tmpfiles.d"
+    RENAME pgpu.conf)
+file(INSTALL ${PGPU_ETC} DESTINATION "${SYSCONFDIR}/pgpu")
