@@ -32,7 +32,7 @@ pgpu_packages_all() {
 
 # For the tier ops: what Debian's own packaging tools and an operator's are.
 pgpu_packages_ops() {
-    echo dpkg-dev lintian mmdebstrap umoci
+    echo apparmor secilc libseccomp2 dpkg-dev lintian mmdebstrap debian-archive-keyring umoci skopeo zsh fish groff-base mandoc
 }
 
 # The tier vm fetches QEMU and a kernel itself, unpacks them and installs nothing. They are Debian's, on
