@@ -75,7 +75,8 @@ about_this_host(const struct doctor *d)
     return strcmp(d->host.path, "/") == 0 && strcmp(d->hw.path, "/") == 0;
 }
 
-/* The lint looks for device nodes on the machine it runs on; the host's may be elsewhere. */
+/* The lint looks for device nodes on the machine it runs on; the host's may be elsewhere, and those
+ * of a simulated one are plain files. */
 static bool
 node_is_there(const struct doctor *d, const char *text)
 {
@@ -83,6 +84,8 @@ node_is_there(const struct doctor *d, const char *text)
     char path[96];
     struct stat st;
 
+    if (!end)
+        end = strstr(text, " is not a device");
     if (about_this_host(d) || !begin || !end || end < begin ||
         (size_t)(end - begin) >= sizeof(path))
         return false;

@@ -194,8 +194,11 @@ check_units(struct doctor *d)
             strcmp(json_str(o, "reason"), "CHIP_UNKNOWN") == 0)
             continue;
         bad++;
-        doctor_bad(d, &checks[C_DEVICE_NOT_OFFERED], json_str(o, "id"), "%s, %s: %s", state,
-                   json_str(o, "reason"), json_str(o, "why"));
+        if (strcmp(json_str(o, "reason"), "NONE") == 0)
+            doctor_bad(d, &checks[C_DEVICE_NOT_OFFERED], json_str(o, "id"), "%s", state);
+        else
+            doctor_bad(d, &checks[C_DEVICE_NOT_OFFERED], json_str(o, "id"), "%s, %s: %s", state,
+                       json_str(o, "reason"), json_str(o, "why"));
         if (json_str(o, "cure")[0])
             doctor_cure(d, "%s", json_str(o, "cure"));
     }

@@ -84,8 +84,21 @@ say_reason(struct why_answer *a, const char *reason, const char *why)
     }
 }
 
+/* In a retry the state has no reason: what it is a retry of has. */
 static void
-of_status(struct why_answer *a, json_object *u)
+say_retry(const struct why_sources *s, struct why_answer *a)
+{
+    json_object *last = why_newest(s->acts, "state", NULL, NULL);
+    json_object *failed = why_newest(s->acts, "state", "to", "quarantined");
+
+    if (!last || !failed || strcmp(json_str(last, "from"), "quarantined") != 0)
+        return;
+    (void)buf_put_str(&a->text, ". It failed before and is tried again");
+    say_reason(a, json_str(failed, "reason"), json_str(failed, "text"));
+}
+
+static void
+of_status(const struct why_sources *s, struct why_answer *a, json_object *u)
 {
     const char *state = json_str(u, "state");
     size_t row = state_row(state);
@@ -103,6 +116,8 @@ of_status(struct why_answer *a, json_object *u)
         (void)buf_putf(&a->text, "; %s, pid %" PRId64 ", has it open", json_str(u, "holder"),
                        json_int(u, "holder_pid"));
     say_reason(a, json_str(u, "reason"), json_str(u, "why"));
+    if (strcmp(state, "arming") == 0)
+        say_retry(s, a);
     (void)buf_putf(&a->text, ". For the kubelet it is %s",
                    !json_truth(u, "listed")   ? "not listed"
                    : json_truth(u, "healthy") ? "Healthy"
@@ -188,7 +203,7 @@ why_device(const struct why_sources *s, const struct why_target *t, struct why_a
 
     if (u) {
         a->found = true;
-        of_status(a, u);
+        of_status(s, a, u);
         return;
     }
     if (!s->status) {
