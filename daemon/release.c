@@ -67,7 +67,8 @@ pods_schedule(struct node *n)
 {
     uint64_t delay = n->conf->pod_poll;
 
-    if (!anything_out(n)) {
+    /* With nothing handed out there is nothing to learn, but whether the kubelet answers at all. */
+    if (!anything_out(n) && (n->pods.ok || !n->pods.ever)) {
         pods_stop(n);
         return;
     }
