@@ -11,7 +11,8 @@
  * A chain begins with seq 1 and a prev of zeros. The first line of every file is of the kind
  * "chain" and says of which chain it is (`chain`), what it does (`what`: "begins", "continues" an
  * earlier file, or begins after a "break") and which is the oldest line that is kept (`oldest`:
- * chain and seq of the first line of the oldest file). A line that was torn by a power cut stays,
+ * chain and seq of the first line of the oldest file); where the file that the line before it named
+ * there was taken away, `missing` names it. A line that was torn by a power cut stays,
  * and the next record, of the kind "chain" and `what` "torn", tells its length and SHA-256.
  *
  * Nobody who can write the file is kept from forging all of it; docs/security.md says what the
@@ -66,6 +67,23 @@ struct chain_origin {
 };
 bool chain_first(const char *path, struct chain_origin *ret);
 
+/* ---- the note of the newest record ----
+ *
+ * "SEQ HASH BOOT-ID LOG\n": in pgpud's state directory, where it is as new as the log but may not
+ * outlive the boot, and in LOG.head, where it follows when the disk has the record: there it may be
+ * somewhat old, never ahead.
+ */
+#define CHAIN_NOTE_MAX 420
+#define CHAIN_NOTE_SUFFIX ".head"
+
+void chain_boot_id(char ret[CHAIN_ID_MAX]); /* "-" if it cannot be read */
+/* Returns the length; CHAIN_NOTE_MAX and more: too long. */
+int chain_note_text(const struct chain_head *h, const char *boot, const char *log,
+                    char ret[CHAIN_NOTE_MAX]);
+/* Which record must be there: by `note`, if it is of this boot and of `log`, else by `beside`. "" =
+ * none. False, and *ret untouched, where neither tells. */
+bool chain_expected(const char *note, const char *beside, const char *log, struct chain_head *ret);
+
 /* ---- checking ---- */
 
 enum chain_problem_kind {
@@ -77,7 +95,7 @@ enum chain_problem_kind {
     CHAIN_TORN_TAIL, /* the last line has no end */
     CHAIN_BEGIN,     /* the file begins in the middle, or a chain begins without a reason */
     CHAIN_BREAK,     /* pgpud found the chain broken and began another one */
-    CHAIN_OLDEST,    /* older files are missing that should be kept */
+    CHAIN_OLDEST,    /* older files are missing, or were, that should be kept */
     CHAIN_CUT,       /* the expected newest record is not there */
 };
 const char *chain_problem_name(enum chain_problem_kind k); /* "changed", "missing", ... */

@@ -166,6 +166,11 @@ note_first(struct chain_check *c, struct line *l)
             (void)str_copy(c->oldest.id, sizeof(c->oldest.id), text_of(oldest, "chain"));
             (void)str_copy(c->oldest_file, sizeof(c->oldest_file), l->file);
         }
+        if (json_object_object_get_ex(l->o, "missing", &oldest))
+            complain(c, CHAIN_OLDEST, l->file, l->number, l->seq,
+                     "pgpud found that the file that begins with record %" PRIu64
+                     ", which was to be kept, had been taken away",
+                     number_of(oldest, "seq"));
     }
     if (c->n_firsts < CHAIN_FILES_MAX)
         c->first[c->n_firsts++] = o;

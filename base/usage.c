@@ -4,7 +4,8 @@
  * character of it reaches the terminal.
  *
  *   1. Each argument is an option of the program or of the last verb so far, a verb, or positional.
- *   2. The first mistake is kept; parsing goes on, since --help may follow and counts more.
+ *   2. The first mistake is kept; parsing goes on, since --help may follow and counts more, unless
+ *      a verb is unknown: the help would be another's.
  *   3. argv is sorted: name, the last verb's own options, "--" where it takes one, positional ones.
  */
 #include "base/usage.h"
@@ -29,6 +30,7 @@ struct parse {
     char **rest;
     int n_own, n_rest;
     bool ended, help, version;
+    bool lost; /* a verb that there is not: whose help? */
     char message[MESSAGE_MAX];
 };
 
@@ -283,6 +285,7 @@ take_verb(struct parse *p, const char *text)
         p->n_own = 0; /* what came before is the program's */
         return;
     }
+    p->lost = true;
     for (unsigned i = 0; (other = usage_verb(last(a), i, NULL)) != NULL; i++)
         nearer(&near, other->name);
     if (near.name)
@@ -392,6 +395,8 @@ conclude(struct parse *p)
 {
     struct usage_args *a = p->a;
 
+    if (p->lost)
+        return usage_wrong(a, "%s", p->message);
     if (p->help) {
         usage_help(stdout, a->path, a->depth);
         return 0;

@@ -105,9 +105,9 @@ struct usage_args {
 };
 
 /* Parses argv by the table `u` and sorts it in place. Returns -1 to go on; else the exit status: 0
- * when --help (for as far as the verbs are known) or --version was printed, 2 with a message on
- * standard error for wrong usage. For a program with verbs `ret->path[ret->depth - 1]->run` is then
- * to be called with ret->argc and ret->argv. */
+ * when --help or --version was printed, 2 with a message on standard error for wrong usage (also of
+ * --help for a verb that there is not). For a program with verbs `ret->path[ret->depth - 1]->run`
+ * is then to be called with ret->argc and ret->argv. */
 int usage_parse(const struct usage *u, int argc, char **argv, struct usage_args *ret);
 
 /* Whether the option (by its long name) was given. */

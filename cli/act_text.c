@@ -318,13 +318,42 @@ act_parse(const char *line, size_t len)
 bool
 act_device(const char *word, char ret[24])
 {
-    char text[40];
+    /* "41:00.0", nvidia-smi's "00000000:41:00.0" with eight digits, and the kernel's own */
+    size_t len = strlen(word), colons = 0, skip = 0;
+    char low[24], text[PCI_ADDR_STR];
     struct pci_addr addr;
 
-    (void)snprintf(text, sizeof(text), "0000:%.20s", word);
-    if (pci_addr_parse(word, &addr))
-        return str_copy(ret, 24, word);
-    return strlen(word) < 20 && pci_addr_parse(text, &addr) && str_copy(ret, 24, text);
+    if (len >= sizeof(low) - sizeof("0000:"))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        colons += word[i] == ':';
+    while (colons == 2 && word[skip] == '0' && strcspn(word + skip, ":") > 4)
+        skip++;
+    (void)snprintf(low, sizeof(low), "%s%s", colons == 1 ? "0000:" : "", word + skip);
+    for (char *p = low; *p; p++)
+        *p = (char)(*p >= 'A' && *p <= 'F' ? *p - 'A' + 'a' : *p);
+    return pci_addr_parse(low, &addr) && str_copy(ret, 24, pci_addr_str(addr, text));
+}
+
+/* A word of the option's own list: one that is misspelt would show nothing, and seem to say that
+ * nothing was wrong. */
+static bool
+is_kind(const struct usage_args *a, const char *word)
+{
+    const char *words = "";
+    size_t len = strlen(word);
+
+    for (unsigned i = 0; i < a->n_opts; i++)
+        if (strcmp(a->opt[i].opt->name, "--kind") == 0 && a->opt[i].opt->words)
+            words = a->opt[i].opt->words;
+    for (const char *p = words; *p; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+
+        if (n == len && strncmp(p, word, n) == 0)
+            return true;
+        p += n;
+    }
+    return false;
 }
 
 int
@@ -336,6 +365,8 @@ act_filter_take(struct act_filter *f, const struct usage_args *a, bool devices)
     for (unsigned i = 0; (k = usage_nth(a, "--kind", i)); i++) {
         if (f->n_kinds == ACT_FILTER_MAX)
             return usage_wrong(a, "--kind: at most %d", ACT_FILTER_MAX);
+        if (!is_kind(a, k))
+            return usage_wrong(a, "--kind: there is no \"%s\"", k);
         f->kind[f->n_kinds++] = k;
     }
     for (int i = 0; devices && i < a->n; i++) {

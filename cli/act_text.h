@@ -41,7 +41,8 @@ struct act_filter {
 int act_filter_take(struct act_filter *f, const struct usage_args *a, bool devices);
 bool act_filter_fits(const struct act_filter *f, json_object *o);
 
-/* "41:00.0" and "0000:41:00.0" become the latter; false for what is no PCI address. */
+/* "41:00.0", "0000:41:00.0" and what nvidia-smi prints ("00000000:2A:00.0") in the kernel's form;
+ * false for what is no PCI address. */
 bool act_device(const char *word, char ret[24]);
 
 #endif

@@ -166,27 +166,15 @@ report(const struct files *f, const struct chain_check *c, const struct shown *s
     (void)json_object_put(o);
 }
 
-/* <state_dir>/audit.head: "SEQ HASH PATH". Read before the log: pgpud may go on meanwhile. */
+/* Read before the log: pgpud may go on meanwhile. */
 static void
 read_expected(const char *head_path, const char *log, struct chain_head *ret)
 {
-    _cleanup_free_ char *text = NULL;
-    struct err ignored = ERR_INIT;
-    size_t len;
-    char *end;
-    uint64_t seq;
+    char beside[CHAIN_PATH_MAX + sizeof(CHAIN_NOTE_SUFFIX)];
 
-    if (!head_path[0] || fs_read_file(AT_FDCWD, head_path, 512, &text, &len, &ignored) < 0)
-        return;
-    text[strcspn(text, "\n")] = '\0';
-    errno = 0;
-    seq = strtoull(text, &end, 10);
-    if (errno || *end != ' ' || strlen(end + 1) < CHAIN_HEX || !chain_is_hash(end + 1) ||
-        strcmp(end + 1 + CHAIN_HEX, log) != 0)
-        return;
-    ret->seq = seq;
-    memcpy(ret->hash, end + 1, CHAIN_HEX - 1);
-    ret->hash[CHAIN_HEX - 1] = '\0';
+    (void)snprintf(beside, sizeof(beside), "%s" CHAIN_NOTE_SUFFIX, log);
+    if (head_path[0])
+        (void)chain_expected(head_path, beside, log, ret);
 }
 
 int
@@ -313,8 +301,7 @@ const struct usage audit_verbs[] = {
             .summary = "find every edit, removal and reordering in the audit log",
             .text =
                 "Without FILE: the log of this node with its rotated files, and that it has the "
-                "newest record that pgpud noted in its state directory. With FILE: just these, "
-                "the oldest first.\n\n"
+                "newest record that pgpud noted. With FILE: just these, the oldest first.\n\n"
                 "A chain shows changes to those who know its newest hash: keep it elsewhere, and "
                 "give it with --seq and --head. Whoever can write the log can also forge all of "
                 "it.\n\n"

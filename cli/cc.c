@@ -216,6 +216,15 @@ plan_note(struct table *t, const struct hwd_outcome *out)
     buf_fini(&b);
 }
 
+/* The usual cure is for a device that a VM has. What pgpu-hwd has it keeps as long as it runs. */
+static const char *
+cure_of(const struct hwd_outcome *o)
+{
+    if (o->reason == REASON_IN_USE && strcmp(o->holder_comm, "pgpu-hwd") == 0)
+        return "its mode is in pgpuctl status and pgpuctl devices; to work on it, stop pgpu-hwd";
+    return reason_cure((enum reason)o->reason);
+}
+
 static void
 add_run(struct table *t, const struct args *a, const struct offline_run *r)
 {
@@ -232,7 +241,7 @@ add_run(struct table *t, const struct args *a, const struct offline_run *r)
                                        ok ? "ok" : reason_name((enum reason)o->reason), took});
     if (!ok) {
         table_note(t, "error", o->text);
-        table_note(t, "cure", reason_cure((enum reason)o->reason));
+        table_note(t, "cure", cure_of(o));
         if (only_looks(a) && a->via != HWD_ACCESS_VFIO &&
             (o->reason == REASON_LOCKDOWN || o->reason == REASON_STRICT_DEVMEM))
             table_note(t, "alternative", "--via vfio (resets the device)");

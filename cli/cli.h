@@ -19,7 +19,8 @@ struct cli {
      * given: the service of this host does not know that node */
     const char *hwd;
     bool json; /* --json */
-    bool tty;  /* stdout is a terminal, NO_COLOR is unset and --no-color not given */
+    bool tty;  /* colours: stdout is a terminal, not a dumb one, and neither NO_COLOR
+                * nor --no-color forbids */
 };
 
 /* The program; its verbs are below. */

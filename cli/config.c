@@ -5,11 +5,13 @@
  */
 #include "hwd/config.h"
 #include "base/cleanup.h"
+#include "base/yamldoc.h"
 #include "cli/ask.h"
 #include "cli/node_conf.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,7 +28,8 @@ static const struct usage verbs[] = {
         .name = "show",
         .args = "",
         .summary = "the configuration that pgpud runs with, every key",
-        .text = "As YAML that can be used as a file. What a file says and what is in force differ "
+        .text = "As YAML that can be used as a file, with --json the same as JSON. What a file "
+                "says and what is in force differ "
                 "until pgpud is restarted.\n\n"
                 "Exit status: 0 shown, 1 pgpud does not answer, 2 wrong usage.",
         .run = run_show,
@@ -52,6 +55,58 @@ const struct usage verb_config = {
     .verbs = verbs,
 };
 
+static json_object *
+scalar_json(const struct yamldoc_node *n)
+{
+    const char *text = yamldoc_text(n);
+    bool plain = text && yamldoc_is_nonstring(n);
+
+    if (plain && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
+        return json_object_new_boolean(text[0] == 't');
+    if (plain && text[0] && strlen(text) < 19 && strspn(text, "0123456789") == strlen(text))
+        return json_object_new_int64(strtoll(text, NULL, 10));
+    return json_object_new_string(text ? text : ""); /* words such as "on", and times */
+}
+
+/* Depth is bounded by the parser's limits. */
+static json_object *
+to_json(const struct yamldoc_node *n)
+{
+    bool map = n && yamldoc_type(n) == YAMLDOC_MAP;
+    json_object *o;
+
+    if (n && yamldoc_type(n) == YAMLDOC_SCALAR)
+        return scalar_json(n);
+    o = map || !n ? json_object_new_object() : json_object_new_array();
+    for (const struct yamldoc_node *c = yamldoc_first(n); c; c = yamldoc_next(c)) {
+        if (map)
+            json_object_object_add(o, yamldoc_key(c), to_json(c));
+        else
+            json_object_array_add(o, to_json(c));
+    }
+    return o;
+}
+
+static int
+show_json(struct buf *yaml)
+{
+    static const struct yamldoc_limits limits = {.bytes = ANSWER_MAX, .depth = 16};
+    _cleanup_(yamldoc_freep) struct yamldoc *doc = NULL;
+    struct err e = ERR_INIT;
+    const char *text = buf_cstr(yaml);
+    json_object *o;
+
+    if (!text || yamldoc_parse("pgpud's answer", text, strlen(text), &limits, &doc, &e) < 0) {
+        (void)fprintf(stderr, "pgpuctl: %s\n", text ? e.msg : "pgpud's answer is too large");
+        return 1;
+    }
+    o = to_json(yamldoc_root(doc, 0));
+    (void)puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+                                                     JSON_C_TO_STRING_NOSLASHESCAPE));
+    (void)json_object_put(o);
+    return 0;
+}
+
 static int
 run_show(const void *ctx, int argc, char **argv)
 {
@@ -68,6 +123,8 @@ run_show(const void *ctx, int argc, char **argv)
         (void)fprintf(stderr, "pgpuctl: %s\n", e.msg);
         return 1;
     }
+    if (c->json)
+        return show_json(&out);
     (void)fwrite(buf_peek(&out), 1, buf_left(&out), stdout);
     return 0;
 }

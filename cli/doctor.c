@@ -161,15 +161,35 @@ area_wanted(const struct doctor *d, const struct doctor_area *a)
     return false;
 }
 
+/* Who asks for a code gets an answer: an empty list would look like health. */
+static void
+answer_codes(struct doctor *d, const struct doctor_area *a, size_t from)
+{
+    for (size_t k = 0; d->only && k < a->n; k++) {
+        bool named = false, said = false;
+
+        for (char *const *w = d->only; *w; w++)
+            named = named || strcasecmp(*w, a->checks[k].code) == 0;
+        for (size_t i = from; i < d->n; i++)
+            said = said || d->v[i].check == &a->checks[k];
+        if (named && !said)
+            doctor_unknown(d, &a->checks[k], NULL,
+                           "not found, and not known to be fine: it may not apply to this host");
+    }
+}
+
 static void
 run_areas(struct doctor *d)
 {
-    size_t kept = 0;
+    size_t kept = 0, from;
 
     for (size_t i = 0; i < doctor_area_count(); i++) {
         d->area = doctor_areas[i];
-        if (area_wanted(d, d->area))
-            d->area->run(d);
+        if (!area_wanted(d, d->area))
+            continue;
+        from = d->n;
+        d->area->run(d);
+        answer_codes(d, d->area, from);
     }
     for (size_t i = 0; i < d->n; i++)
         if (wanted(d, d->v[i].area, d->v[i].check))

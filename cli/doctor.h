@@ -100,6 +100,7 @@ struct doctor {
     bool have_scan;
     char scan_why[ERR_MSG_MAX];
     struct offline off; /* the scan; its units' facts are those that `facts` has where offline */
+    bool asked;         /* the services; not with --offline */
     bool hwd_up;
     char hwd_why[ERR_MSG_MAX];
     struct hwd_facts *facts;

@@ -46,9 +46,13 @@ note(void *ctx, const struct chain_problem *p)
 
     if (p->kind == CHAIN_TORN_TAIL || f->n++ > 0)
         return;
-    (void)snprintf(f->text, sizeof(f->text), "%s, line %llu: %s: %s", file ? file + 1 : "?",
-                   (unsigned long long)p->line, chain_problem_name(p->kind),
-                   p->text ? p->text : "");
+    if (p->line)
+        (void)snprintf(f->text, sizeof(f->text), "%s, line %llu: %s: %s", file ? file + 1 : "?",
+                       (unsigned long long)p->line, chain_problem_name(p->kind),
+                       p->text ? p->text : "");
+    else /* of the log as a whole */
+        (void)snprintf(f->text, sizeof(f->text), "%s: %s", chain_problem_name(p->kind),
+                       p->text ? p->text : "");
 }
 
 static off_t
@@ -63,26 +67,41 @@ total_size(char (*file)[CHAIN_PATH_MAX], int n)
     return sum;
 }
 
+/* The paths as they can be opened; `log` is the log's as pgpud names it. */
+struct log {
+    char path[CHAIN_PATH_MAX], beside[CHAIN_PATH_MAX + sizeof(CHAIN_NOTE_SUFFIX)];
+    char note[CHAIN_PATH_MAX];
+    const char *name;
+};
+
 /* Number of records, or -errno. */
 static int64_t
-check_files(const char *path, struct first *f, bool *ret_whole, struct err *e)
+check_files(const struct log *l, struct first *f, bool *ret_whole, struct err *e)
 {
+    struct chain_head expect = {.seq = 0};
+
+    /* before the log: pgpud may go on meanwhile */
+    (void)chain_expected(l->note, l->beside, l->name, &expect);
+
     char(*file)[CHAIN_PATH_MAX] = NULL;
-    int n = chain_files(path, &file, e), r = 0;
+    int n = chain_files(l->path, &file, e), r = 0;
     struct chain_check *c;
     int64_t records;
 
-    if (n <= 0)
+    if (n < 0 || (n == 0 && !expect.seq))
         return n;
     c = calloc(1, sizeof(*c));
     if (!c)
         abort();
     *ret_whole = total_size(file, n) <= READ_MAX;
     chain_check_init(c, note, f);
+    c->expect = expect;
     for (int i = *ret_whole ? 0 : n - 1; i < n && r >= 0; i++)
         r = chain_check_file(c, file[i], e);
-    if (r >= 0 && *ret_whole)
-        chain_check_end(c, true);
+    if (!*ret_whole && c->expect.seq < c->origin.seq)
+        c->expect.seq = 0; /* in an older file */
+    if (r >= 0)
+        chain_check_end(c, *ret_whole);
     records = (int64_t)c->records;
     free(c);
     free(file);
@@ -90,19 +109,19 @@ check_files(const char *path, struct first *f, bool *ret_whole, struct err *e)
 }
 
 static void
-check_chain(struct doctor *d, const char *dir, const char *path)
+check_chain(struct doctor *d, const char *dir, const struct log *l)
 {
     struct first f = {0};
     struct err e = ERR_INIT;
     bool whole = true;
-    int64_t n = check_files(path, &f, &whole, &e);
+    int64_t n = check_files(l, &f, &whole, &e);
 
     if (n >= 0 && f.n > 0) { /* files may have been turned over while they were read */
         f = (struct first){0};
-        n = check_files(path, &f, &whole, &e);
+        n = check_files(l, &f, &whole, &e);
     }
     if (n < 0) {
-        doctor_rename(e.msg, sizeof(e.msg), path, d->conf.audit.file);
+        doctor_rename(e.msg, sizeof(e.msg), l->path, d->conf.audit.file);
         doctor_unknown(d, &checks[C_AUDIT_BROKEN], d->conf.audit.file, "%s", e.msg);
     } else if (f.n > 0) {
         doctor_bad(d, &checks[C_AUDIT_BROKEN], d->conf.audit.file, "%s%s", f.text,
@@ -116,7 +135,8 @@ check_chain(struct doctor *d, const char *dir, const char *path)
 static void
 run(struct doctor *d)
 {
-    char dir[sizeof(d->conf.audit.file)], real[64], path[CHAIN_PATH_MAX];
+    char dir[sizeof(d->conf.audit.file)], real[64], real_state[64];
+    struct log l = {.name = d->conf.audit.file};
     const char *file = d->conf.audit.file, *slash = strrchr(file, '/');
 
     if (!slash) {
@@ -135,8 +155,13 @@ run(struct doctor *d)
         doctor_unknown(d, &checks[C_AUDIT_BROKEN], file, "%s", strerror(-fd));
         return;
     }
-    (void)snprintf(path, sizeof(path), "%s/.%s", real, slash);
-    check_chain(d, dir, path);
+    _cleanup_fd_ int state = doctor_real(&d->host, doctor_path(d, d->conf.state_dir),
+                                         O_RDONLY | O_DIRECTORY, real_state, sizeof(real_state));
+    (void)snprintf(l.path, sizeof(l.path), "%s/.%s", real, slash);
+    (void)snprintf(l.beside, sizeof(l.beside), "%s" CHAIN_NOTE_SUFFIX, l.path);
+    if (state >= 0)
+        (void)snprintf(l.note, sizeof(l.note), "%s/audit.head", real_state);
+    check_chain(d, dir, &l);
 }
 
 const struct doctor_area doctor_audit = {"audit", "Audit log", checks, ARRAY_SIZE(checks), run};

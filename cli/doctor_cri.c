@@ -32,6 +32,13 @@ doctor_cri_name(const struct doctor_cri *c)
 
 static const struct toml_limits toml_bounds = {.bytes = CRI_FILE_MAX};
 
+static void
+unread(struct doctor_cri *c, const char *path, int r)
+{
+    c->unread = true;
+    (void)snprintf(c->why, sizeof(c->why), "%.150s: %s", path, strerror(-r));
+}
+
 /* Parses one more file; false where there is none. What is no TOML makes the whole broken, as it
  * does for the runtime. */
 static bool
@@ -46,6 +53,10 @@ add_file(const struct doctor *d, struct doctor_cri *c, const char *path)
     r = doctor_read(&d->host, path, CRI_FILE_MAX, &text);
     if (r == -ENOENT)
         return false;
+    if (r == -EACCES || r == -EPERM) {
+        unread(c, path, r);
+        return true;
+    }
     if (r >= 0)
         r = toml_parse(path, text, strlen(text), &toml_bounds, &c->doc[c->n_docs], &e);
     else
@@ -74,6 +85,8 @@ add_dir(const struct doctor *d, struct doctor_cri *c, const char *dir, const cha
     }
     if (n >= 0)
         fs_names_free(names);
+    else if (n == -EACCES || n == -EPERM)
+        unread(c, dir, n);
 }
 
 /* `imports`: absolute globs, where a "*" stands in the last part only; relative ones below the main
@@ -100,14 +113,27 @@ add_imports(const struct doctor *d, struct doctor_cri *c)
     }
 }
 
-/* The value at a path of keys; of the last file that has it. */
+/* The last file that has a section of `plugins`; n_docs: none. */
+static size_t
+last_with(const struct doctor_cri *c, const char *const path[])
+{
+    for (size_t i = c->n_docs; i-- > 0;)
+        if (toml_path(toml_root(c->doc[i]), path, 2))
+            return i;
+    return c->n_docs;
+}
+
+/* The value at a path of keys that counts. */
 static const struct toml_value *
 find(const struct doctor_cri *c, const char *const path[], size_t n)
 {
+    bool whole = c->whole_sections && n > 2 && strcmp(path[0], "plugins") == 0;
+    size_t only = whole ? last_with(c, path) : 0;
+
     for (size_t i = c->n_docs; i-- > 0;) {
         const struct toml_value *v = toml_path(toml_root(c->doc[i]), path, n);
 
-        if (v)
+        if (v && (!whole || i == only))
             return v;
     }
     return NULL;
@@ -219,8 +245,9 @@ read_crio_handler(struct doctor_cri *c, const char *name, const struct toml_valu
 
     if (!h)
         return;
-    if (type)
-        h->kata = strcmp(type, "vm") == 0;
+    /* nothing of an earlier file's table stays */
+    memset(h->config, 0, sizeof(h->config));
+    h->kata = type && strcmp(type, "vm") == 0;
     h->passes_known = h->passes = true;
     take_text(h->config, sizeof(h->config), toml_get(t, "runtime_config_path"));
 }
@@ -263,10 +290,40 @@ default_nri(struct doctor_cri *c, unsigned since_major, unsigned since_minor)
             text);
 }
 
+/* Lists of all files are put together. */
+static bool
+nri_disabled(const struct doctor_cri *c)
+{
+    for (size_t i = 0; i < c->n_docs; i++) {
+        const struct toml_value *v = toml_get(toml_root(c->doc[i]), "disabled_plugins");
+
+        for (size_t k = 0; k < toml_count(v); k++) {
+            const char *s = toml_string(toml_item(v, k));
+
+            if (s && strcmp(s, NRI_PLUGIN) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void
+read_containerd_handlers(struct doctor_cri *c)
+{
+    static const char *const ids[] = {CRI_V2, CRI_V3};
+
+    for (size_t i = 0; i < c->n_docs; i++)
+        for (size_t k = 0; k < ARRAY_SIZE(ids); k++) {
+            const char *const path[] = {"plugins", ids[k], "containerd", "runtimes"};
+
+            if (!c->whole_sections || i == last_with(c, path))
+                read_handlers(c, toml_path(toml_root(c->doc[i]), path, 4), read_containerd_handler);
+        }
+}
+
 static void
 read_containerd(struct doctor_cri *c)
 {
-    const struct toml_value *v;
     int64_t version = 0;
     bool b;
 
@@ -276,13 +333,12 @@ read_containerd(struct doctor_cri *c)
         c->minor = 0;
         (void)str_copy(c->version_from, sizeof(c->version_from), "its configuration's version 3");
     }
+    c->whole_sections = c->major == 1 || (c->major == 0 && version < 3);
     default_nri(c, 2, 0);
     if (toml_bool(FIND(c, "plugins", NRI_PLUGIN, "disable"), &b))
         set_nri(c, b ? CRI_OFF : CRI_ON, b ? "disable = true" : "disable = false");
-    v = FIND(c, "disabled_plugins");
-    for (size_t i = 0; i < toml_count(v); i++)
-        if (toml_string(toml_item(v, i)) && strcmp(toml_string(toml_item(v, i)), NRI_PLUGIN) == 0)
-            set_nri(c, CRI_OFF, "disabled_plugins");
+    if (nri_disabled(c))
+        set_nri(c, CRI_OFF, "disabled_plugins");
     take_text(c->nri_socket, sizeof(c->nri_socket), FIND(c, "plugins", NRI_PLUGIN, "socket_path"));
     (void)toml_bool(FIND(c, "plugins", NRI_PLUGIN, "disable_connections"), &c->nri_closed);
     (void)parse_ms(FIND(c, "plugins", NRI_PLUGIN, "plugin_request_timeout"), &c->request_ms);
@@ -294,15 +350,7 @@ read_containerd(struct doctor_cri *c)
     if (toml_bool(FIND(c, "plugins", CRI_V2, "enable_cdi"), &b) ||
         toml_bool(FIND(c, "plugins", CRI_V3, "enable_cdi"), &b))
         c->cdi = b ? CRI_ON : CRI_OFF;
-    for (size_t i = 0; i < c->n_docs; i++) {
-        static const char *const ids[] = {CRI_V2, CRI_V3};
-
-        for (size_t k = 0; k < ARRAY_SIZE(ids); k++) {
-            const char *const path[] = {"plugins", ids[k], "containerd", "runtimes"};
-
-            read_handlers(c, toml_path(toml_root(c->doc[i]), path, 4), read_containerd_handler);
-        }
-    }
+    read_containerd_handlers(c);
 }
 
 static void
@@ -371,6 +419,12 @@ read_one(struct doctor *d, struct doctor_cri *c, const char *program, const char
         const char *const one[] = {doctor_path(d, named), NULL};
 
         first_file(d, c, one);
+        if (!c->file[0]) {
+            (void)str_copy(c->file, sizeof(c->file), named);
+            c->broken = true;
+            (void)snprintf(c->why, sizeof(c->why), "named by %s of %s[%d], and does not exist",
+                           option, p->comm, p->pid);
+        }
     } else {
         first_file(d, c, paths);
     }

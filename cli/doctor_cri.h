@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the configuration of a container runtime says: containerd's config.toml (versions 2 and 3,
- * with its imports), CRI-O's crio.conf with its drop-ins. Read with the bounded TOML reader; a
- * later file's value wins, handlers of all files are put together.
+ * with its imports), CRI-O's crio.conf with its drop-ins. Read with the bounded TOML reader and put
+ * together as the runtimes do it: containerd 1.x takes the whole section of a plugin from the last
+ * file that has it, containerd 2 a later file's value, CRI-O the same but handlers as a whole.
  */
 #ifndef PGPU_CLI_DOCTOR_CRI_H
 #define PGPU_CLI_DOCTOR_CRI_H
@@ -35,7 +36,9 @@ struct doctor_cri {
     bool running;   /* a process is */
     char file[256]; /* the main configuration; "" = none */
     bool broken;
-    char why[ERR_MSG_MAX]; /* broken, or the file cannot be read */
+    bool unread;           /* we may not read all of it: what is missing here may be there */
+    char why[ERR_MSG_MAX]; /* of `broken` or `unread` */
+    bool whole_sections;   /* containerd 1.x, see above */
     unsigned major, minor; /* 0.0: not known */
     char version_from[64];
     enum cri_switch nri;

@@ -246,7 +246,8 @@ doctor_gather(struct doctor *d, const struct cli *c, const struct doctor_options
     load_hwd_config(d);
     doctor_procs_read(&d->host, &d->procs);
     doctor_cri_read(d);
-    if (!o->offline_only) {
+    d->asked = !o->offline_only;
+    if (d->asked) {
         ask_hwd(d);
         ask_control(d);
     } else {

@@ -258,48 +258,78 @@ check_guest(struct doctor *d, const struct kata *k)
 }
 
 /* By the verdict of the same rules as `pgpuctl annotations lint`. */
-static bool
-takes(const struct kata_handler *h, const char *key)
+static enum kata_outcome
+ask(const struct kata_handler *h, const char *key, struct kata_verdict *v)
 {
-    struct kata_verdict v;
     char full[160];
 
     (void)snprintf(full, sizeof(full), KATA_ANNOTATION_HYPERVISOR "%s", key);
-    kata_annotation_verdict(h, full, NULL, &v);
-    return v.outcome == KATA_APPLIED || v.outcome == KATA_UNSURE;
+    kata_annotation_verdict(h, full, NULL, v);
+    return v->outcome;
+}
+
+static struct kata_handler *
+handler_of(const struct kata *k, enum kata_flavour flavour)
+{
+    const struct kata_handler_opts opts = {.cri = k->cri->kind, .flavour = flavour};
+    struct kata_handler *h = NULL;
+    struct err e = ERR_INIT;
+
+    if (kata_handler_new(k->h->name, &opts, &h, &e) < 0)
+        return NULL;
+    for (size_t i = 0; i < k->n; i++)
+        (void)kata_handler_config(h, k->file, k->text[i], strlen(k->text[i]), &e);
+    if (kata_handler_facts(h)->flavour != KATA_FLAVOUR_UNKNOWN)
+        return h;
+    /* Both runtimes match the list in the same way. */
+    kata_handler_free(h);
+    return handler_of(k, KATA_FLAVOUR_GO);
+}
+
+/* What replaces the measured or trusted parts of a guest on the host's side. */
+static void
+check_wide(struct doctor *d, const struct kata *k, const struct kata_handler *h)
+{
+    static const char *const dangerous[] = {"path",  "virtio_fs_daemon", "jailer_path", "firmware",
+                                            "image", "initrd",           "kernel"};
+    const struct doctor_check *c = &checks[C_KATA_ANNOTATIONS_WIDE];
+    char keys[128] = "", why[KATA_TEXT_MAX] = "", unsure[KATA_TEXT_MAX] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(dangerous); i++) {
+        struct kata_verdict v;
+        enum kata_outcome o = ask(h, dangerous[i], &v);
+
+        if (o == KATA_UNSURE)
+            (void)str_copy(unsure, sizeof(unsure), v.reason);
+        if (o != KATA_APPLIED)
+            continue;
+        used += (size_t)snprintf(keys + used, sizeof(keys) - used, "%s%s", used ? ", " : "",
+                                 dangerous[i]);
+        if (!why[0])
+            (void)str_copy(why, sizeof(why), v.reason);
+    }
+    if (used)
+        doctor_bad(d, c, k->file, "handler %s lets pods set %s: %s", k->h->name, keys, why);
+    else if (unsure[0])
+        doctor_unknown(d, c, k->file, "handler %s: %s", k->h->name, unsure);
+    else
+        doctor_ok(d, c, "%s: %zu keys", k->h->name, kata_handler_facts(h)->n_allowed);
 }
 
 static void
 check_annotations(struct doctor *d, const struct kata *k)
 {
-    /* What replaces the measured or trusted parts of a guest on the host's side. */
-    static const char *const dangerous[] = {"path", "virtio_fs_daemon", "jailer_path", "firmware"};
-    const struct kata_handler_opts opts = {.cri = k->cri->kind};
-    const struct toml_value *list = kata_key(k, "hypervisor", true, "enable_annotations");
-    struct kata_handler *h = NULL;
-    struct err e = ERR_INIT;
-    char why[160] = "";
+    struct kata_handler *h = handler_of(k, KATA_FLAVOUR_UNKNOWN);
+    struct kata_verdict v;
 
-    if (kata_handler_new(k->h->name, &opts, &h, &e) < 0)
+    if (!h)
         return;
-    for (size_t i = 0; i < k->n; i++)
-        (void)kata_handler_config(h, k->file, k->text[i], strlen(k->text[i]), &e);
-    for (size_t i = 0; i < toml_count(list); i++) {
-        const char *s = toml_string(toml_item(list, i));
-
-        for (size_t j = 0; s && j < ARRAY_SIZE(dangerous); j++)
-            if (strcmp(s, dangerous[j]) == 0 || strcmp(s, ".*") == 0 || strcmp(s, ".") == 0 ||
-                strcmp(s, "") == 0)
-                (void)snprintf(why, sizeof(why), "\"%.100s\"", s);
-    }
-    if (why[0])
-        doctor_bad(d, &checks[C_KATA_ANNOTATIONS_WIDE], k->file, "handler %s lets pods set %s",
-                   k->h->name, why);
-    else
-        doctor_ok(d, &checks[C_KATA_ANNOTATIONS_WIDE], "%s: %zu keys", k->h->name,
-                  toml_count(list));
+    check_wide(d, k, h);
     if (name_promises(k->h->name)) {
-        if (takes(h, "cc_init_data"))
+        enum kata_outcome o = ask(h, "cc_init_data", &v);
+
+        if (o == KATA_APPLIED || o == KATA_UNSURE)
             doctor_ok(d, &checks[C_KATA_NO_INITDATA], "%s: allowed", k->h->name);
         else
             doctor_bad(d, &checks[C_KATA_NO_INITDATA], k->file,
@@ -389,9 +419,32 @@ check_handler(struct doctor *d, const struct doctor_cri *c, const struct cri_han
 }
 
 static bool
-for_gpus(const struct cri_handler *h)
+plugs_at_start(const struct doctor *d, const struct doctor_cri *c, const struct cri_handler *h)
 {
-    return h->kata && (strstr(h->name, "gpu") || name_promises(h->name));
+    struct kata k = {.h = h, .cri = c};
+    struct err e = ERR_INIT;
+    const char *cold = "";
+
+    if (kata_open(d, &k, &e) >= 0)
+        cold = kata_text(&k, "hypervisor", true, "cold_plug_vfio");
+    bool plugs = cold[0] && strcmp(cold, "no-port") != 0;
+    kata_close(&k);
+    return plugs;
+}
+
+/* kata-deploy has confidential handlers without GPUs beside those with; OpenShift's handlers have
+ * them without saying so. */
+static bool
+for_gpus(const struct doctor *d, const struct doctor_cri *c, const struct cri_handler *h)
+{
+    static const char *const openshift[] = {"kata-cc", "kata-snp", "kata-tdx"};
+
+    if (!h->kata)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(openshift); i++)
+        if (strncmp(h->name, openshift[i], strlen(openshift[i])) == 0)
+            return true;
+    return strstr(h->name, "gpu") || plugs_at_start(d, c, h);
 }
 
 static void
@@ -401,12 +454,15 @@ run(struct doctor *d)
 
     for (size_t i = 0; i < ARRAY_SIZE(d->cri); i++)
         for (size_t k = 0; k < d->cri[i].n; k++)
-            if (for_gpus(&d->cri[i].v[k])) {
+            if (for_gpus(d, &d->cri[i], &d->cri[i].v[k])) {
                 check_handler(d, &d->cri[i], &d->cri[i].v[k]);
                 n++;
             }
     if (n > 0)
         doctor_ok(d, &checks[C_KATA_MISSING], "%zu", n);
+    else if (d->cri[0].unread || d->cri[1].unread)
+        doctor_unknown(d, &checks[C_KATA_MISSING], NULL, "%s",
+                       d->cri[0].unread ? d->cri[0].why : d->cri[1].why);
     else if (d->cri[0].present || d->cri[1].present)
         doctor_bad(d, &checks[C_KATA_MISSING], NULL, "no handler is Kata's and made for GPUs");
     else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * doctor's area `kubelet`: its sockets and what of its configuration decides whether Kata finds the
- * pod's GPUs. The configuration is read as the kubelet does: the file, then the drop-in directory
- * in the order of names, then the command line.
+ * pod's GPUs. The configuration is read as the kubelet does: the file, then the drop-ins of
+ * --config-dir (none without it) in the order of names, then the command line.
  */
 #include "cli/doctor.h"
 
@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #define FILE_MAX ((size_t)1 << 20)
+#define DROPINS "/etc/kubernetes/kubelet.conf.d"
 /* Kata's create_container_timeout for GPUs is 1200 s; the kubelet must not give up before. */
 #define REQUEST_TIMEOUT_MIN 1200.0
 
@@ -120,6 +121,8 @@ struct kubelet {
     bool have_file;
     char from[256]; /* the main file */
     bool broken;
+    int unread; /* -errno: something that counts could not be read, nobody knows what is in it */
+    char what[256]; /* that */
     enum gate get, image;
     char timeout[32]; /* "" = default */
     unsigned major, minor;
@@ -145,6 +148,16 @@ take_doc(struct kubelet *k, const struct yamldoc_node *n)
         (void)str_copy(k->timeout, sizeof(k->timeout), v);
 }
 
+static int
+unread(struct kubelet *k, const char *path, int r)
+{
+    if (r < 0 && !k->unread) {
+        k->unread = r;
+        (void)str_copy(k->what, sizeof(k->what), path);
+    }
+    return r;
+}
+
 /* 0 or -errno; what is no YAML is a finding. */
 static int
 take_file(struct doctor *d, struct kubelet *k, const char *path)
@@ -158,6 +171,7 @@ take_file(struct doctor *d, struct kubelet *k, const char *path)
         return r;
     if (yamldoc_parse(path, text, strlen(text), NULL, &doc, &e) < 0) {
         k->broken = true;
+        (void)unread(k, path, -EINVAL);
         doctor_bad(d, &checks[C_KUBELET_CONFIG], path, "%s", e.msg);
         return 0;
     }
@@ -179,10 +193,25 @@ take_dir(struct doctor *d, struct kubelet *k, const char *dir)
 
         (void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
         if (len > 5 && strcmp(names[i] + len - 5, ".conf") == 0)
-            (void)take_file(d, k, path);
+            (void)unread(k, path, take_file(d, k, path));
     }
     if (n >= 0)
         fs_names_free(names);
+    else
+        (void)unread(k, dir, n);
+}
+
+/* Drop-ins at their usual place, of which nobody knows whether the kubelet is told to read them. */
+static bool
+has_dropins(const struct doctor *d)
+{
+    struct err e = ERR_INIT;
+    char **names = NULL;
+    int n = fs_list(&d->host, DROPINS, 1024, &names, &e);
+
+    if (n >= 0)
+        fs_names_free(names);
+    return n > 0;
 }
 
 /* --feature-gates=A=true,B=false */
@@ -210,19 +239,22 @@ read_config(struct doctor *d, struct kubelet *k)
 
     if (k->proc && doctor_proc_option(k->proc, "--config", path, sizeof(path))) {
         (void)str_copy(k->from, sizeof(k->from), path);
-        r = take_file(d, k, doctor_path(d, path));
+        r = unread(k, path, take_file(d, k, doctor_path(d, path)));
     }
     for (size_t i = 0; !path[0] && r == -ENOENT && i < ARRAY_SIZE(places); i++) {
         (void)str_copy(k->from, sizeof(k->from), places[i]);
         r = take_file(d, k, places[i]);
+        if (r != -ENOENT)
+            (void)unread(k, places[i], r);
     }
     k->have_file = r == 0;
     if (k->proc && doctor_proc_option(k->proc, "--config-dir", path, sizeof(path)))
         take_dir(d, k, doctor_path(d, path));
-    else
-        take_dir(d, k, "/etc/kubernetes/kubelet.conf.d");
-    if (!k->proc)
+    if (!k->proc) {
+        if (has_dropins(d))
+            (void)unread(k, DROPINS, -ESRCH);
         return;
+    }
     if (doctor_proc_option(k->proc, "--feature-gates", gates, sizeof(gates)))
         take_gates(k, gates);
     (void)doctor_proc_option(k->proc, "--runtime-request-timeout", k->timeout, sizeof(k->timeout));
@@ -245,6 +277,20 @@ read_version(struct doctor *d, struct kubelet *k)
 
 /* ---- what follows from it ---- */
 
+/* A key that was not seen may stand in what was not read. */
+static bool
+hidden(struct doctor *d, const struct doctor_check *c, const struct kubelet *k)
+{
+    if (!k->unread)
+        return false;
+    doctor_unknown(d, c, k->what, "%s",
+                   k->unread == -ESRCH    ? "no process kubelet is visible: whether it reads these "
+                                            "drop-ins (--config-dir) is not known"
+                   : k->unread == -EINVAL ? "not understood"
+                                          : strerror(-k->unread));
+    return true;
+}
+
 static void
 check_get(struct doctor *d, const struct kubelet *k)
 {
@@ -255,6 +301,8 @@ check_get(struct doctor *d, const struct kubelet *k)
         doctor_bad(d, c, NULL, "Kubernetes 1.%u (%s) does not have the call", k->minor,
                    k->version_from);
         doctor_cure(d, "upgrade to Kubernetes 1.27 or later");
+    } else if (hidden(d, c, k)) {
+        return;
     } else if (k->get == GATE_OFF) {
         doctor_bad(d, c, k->from, "the gate is set to false");
     } else if (k->get == GATE_ON) {
@@ -303,6 +351,8 @@ check_timeout(struct doctor *d, const struct kubelet *k)
     const struct doctor_check *c = &checks[C_REQUEST_TIMEOUT_SHORT];
     double s = 0;
 
+    if (hidden(d, c, k))
+        return;
     /* "0s" and nothing mean the default. */
     if (k->timeout[0] && !parse_seconds(k->timeout, &s))
         doctor_bad(d, c, k->from, "\"%s\" is no duration", k->timeout);
@@ -323,11 +373,15 @@ check_image_gate(struct doctor *d, const struct kubelet *k)
     for (size_t i = 0; i < d->cri[0].n; i++)
         if (d->cri[0].v[i].kata && d->cri[0].v[i].snapshotter[0])
             own = &d->cri[0].v[i];
+    if (hidden(d, c, k))
+        return;
     if (k->image == GATE_ON)
         doctor_ok(d, c, "the gate is set");
     else if (own)
         doctor_bad(d, c, k->from, "not set, and the handler %s has the snapshotter %s", own->name,
                    own->snapshotter);
+    else if (d->cri[0].unread)
+        doctor_unknown(d, c, NULL, "%s", d->cri[0].why);
     else
         doctor_ok(d, c, "not set, and no handler has a snapshotter of its own");
 }
@@ -364,13 +418,14 @@ run(struct doctor *d)
     check_root(d, &k);
     read_config(d, &k);
     read_version(d, &k);
-    if (!k.have_file && !k.proc) {
+    if (!k.have_file && !k.proc && !k.unread) {
         doctor_unknown(d, &checks[C_KUBELET_CONFIG], NULL,
                        "neither a configuration of the kubelet nor its process is visible");
         return;
     }
     if (!k.have_file)
-        doctor_unknown(d, &checks[C_KUBELET_CONFIG], k.from, "cannot be read");
+        doctor_unknown(d, &checks[C_KUBELET_CONFIG], k.from, "%s",
+                       k.unread ? strerror(-k.unread) : "does not exist");
     else if (!k.broken)
         doctor_ok(d, &checks[C_KUBELET_CONFIG], "%s", k.from);
     check_get(d, &k);

@@ -40,7 +40,7 @@ static const struct doctor_check checks[] = {
                        "pgpuctl cc set all --mode on (pgpud does it by itself with `manage: "
                        "full`)"},
     [C_MODE_MISMATCH] = {"MODE_MISMATCH", DOCTOR_WARNING, "the wanted mode",
-                         "Only a GPU in the mode of pgpud's configuration is handed out.", NULL},
+                         "Only a GPU in the mode that pgpud wants is handed out.", NULL},
     [C_MODE_PENDING] = {"MODE_PENDING", DOCTOR_WARNING, "active and configured mode",
                         "The next reset (a VM's start makes one) changes the mode: what is active "
                         "now is not what a guest gets.",
@@ -66,10 +66,20 @@ effective(const struct hwd_facts *f)
                                                                 : f->mode_active);
 }
 
+/* `pgpuctl mode set` changes what pgpud wants without its configuration. */
+static enum cc_mode
+wanted(const struct doctor *d)
+{
+    enum cc_mode m;
+
+    return d->status && cc_mode_parse(json_str(d->status, "mode"), &m) ? m
+                                                                       : (enum cc_mode)d->conf.mode;
+}
+
 static void
 check_one(struct doctor *d, const struct hwd_facts *f)
 {
-    enum cc_mode m = effective(f), want = (enum cc_mode)d->conf.mode;
+    enum cc_mode m = effective(f), want = wanted(d);
     bool ours = f->flags & HWD_FACT_CLAIMED;
     bool gpu = f->kind == HWD_KIND_GPU;
 
@@ -152,12 +162,11 @@ run(struct doctor *d)
     for (int i = 0; i < d->n_facts; i++)
         check_one(d, &d->facts[i]);
     if (d->n == from && d->n_facts > 0) {
-        doctor_ok(d, &checks[C_MODE_MISMATCH], "every known mode is %s",
-                  cc_mode_name((enum cc_mode)d->conf.mode));
+        doctor_ok(d, &checks[C_MODE_MISMATCH], "every known mode is %s", cc_mode_name(wanted(d)));
         doctor_ok(d, &checks[C_MODE_INVALID], "none");
     }
     check_mixed(d);
-    if (d->conf.mode == CC_MODE_PPCIE)
+    if (wanted(d) == CC_MODE_PPCIE)
         check_ppcie(d);
     if (d->conf.unlock_devtools)
         doctor_bad(d, &checks[C_MODE_UNLOCKED], d->config_path, "unlock_devtools: true");

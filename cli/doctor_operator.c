@@ -16,7 +16,10 @@
 #include <sys/socket.h>
 
 #define CHECKPOINT_MAX ((size_t)8 << 20)
-#define VALIDATIONS "/run/nvidia/validations"
+#define ENVIRON_MAX ((size_t)1 << 20)
+#define CC_MANAGER_READY ".cc-manager-ctr-ready"
+/* In pgpud's state directory: which of the validations it wrote itself, one a line. */
+#define OURS "validations"
 
 enum {
     C_OPERAND_RUNNING,
@@ -70,7 +73,7 @@ static const struct doctor_check checks[] = {
 /* ---- processes ---- */
 
 static const struct operand {
-    const char *program;  /* first argument's last part, or comm */
+    const char *program;  /* first argument's last part, or comm; a pattern */
     const char *argument; /* must stand in the arguments as well; NULL: none */
     unsigned check;
     const char *what;
@@ -79,7 +82,8 @@ static const struct operand {
     {"vfio-manager", NULL, C_OPERAND_RUNNING, "NVIDIA's VFIO manager"},
     {"k8s-cc-manager", NULL, C_OPERAND_RUNNING, "NVIDIA's CC manager (resets GPUs in use)"},
     {"cc-manager", NULL, C_OPERAND_RUNNING, "NVIDIA's CC manager (resets GPUs in use)"},
-    {"python3", "cc-manager", C_OPERAND_RUNNING, "NVIDIA's CC manager (resets GPUs in use)"},
+    {"python*", "cc-manager", C_OPERAND_RUNNING, "NVIDIA's CC manager (resets GPUs in use)"},
+    {"python*", "/app/main.py", C_OPERAND_RUNNING, "NVIDIA's CC manager (resets GPUs in use)"},
     {"nvidia-sandbox-device-plugin", NULL, C_OPERAND_RUNNING, "NVIDIA's sandbox device plugin"},
     {"nvidia-sandbox-", NULL, C_OPERAND_RUNNING, "NVIDIA's sandbox device plugin"},
     {"sandbox-device-plugin", NULL, C_OPERAND_RUNNING, "NVIDIA's sandbox device plugin"},
@@ -103,6 +107,50 @@ said(const struct doctor *d, size_t from, const char *object)
     return false;
 }
 
+/* Other people's images start a /app/main.py too; the CC manager has the variables that NVIDIA's
+ * DaemonSet gives it. Where they may not be read it is named. */
+static bool
+is_operand(const struct doctor *d, const struct operand *o, const struct doctor_proc *p)
+{
+    static const char *const its[] = {
+        "DEFAULT_CC_MODE=", "CC_READINESS_FILE=", "EVICT_OPERATOR_COMPONENTS="};
+    _cleanup_free_ char *vars = NULL;
+    char path[64], v[256];
+
+    if (o->argument && !strstr(p->args, o->argument))
+        return false;
+    if (!o->argument || strcmp(o->argument, "/app/main.py") != 0 ||
+        strstr(p->args, "--default-cc-mode"))
+        return true;
+    (void)snprintf(path, sizeof(path), "/proc/%d/environ", p->pid);
+    if (doctor_read(&d->host, path, ENVIRON_MAX, &vars) < 0)
+        return true;
+    for (size_t i = 0; i < ARRAY_SIZE(its); i++)
+        if (doctor_word(vars, its[i], v, sizeof(v)))
+            return true;
+    return false;
+}
+
+static size_t
+check_operand(struct doctor *d, size_t from, const struct operand *o)
+{
+    const struct doctor_proc *p = NULL;
+    size_t n = 0;
+
+    while ((p = doctor_proc_next(&d->procs, p, o->program))) {
+        char who[64];
+
+        if (!is_operand(d, o, p))
+            continue;
+        (void)snprintf(who, sizeof(who), "%s[%d]", p->comm, p->pid);
+        if (said(d, from, who))
+            continue;
+        doctor_bad(d, &checks[o->check], who, "%s", o->what);
+        n++;
+    }
+    return n;
+}
+
 static void
 check_processes(struct doctor *d)
 {
@@ -116,16 +164,8 @@ check_processes(struct doctor *d)
     }
     for (size_t i = 0; i < ARRAY_SIZE(operands); i++) {
         const struct operand *o = &operands[i];
-        const struct doctor_proc *p = doctor_proc_find(&d->procs, o->program);
-        char who[64];
 
-        if (!p || (o->argument && !strstr(p->args, o->argument)))
-            continue;
-        (void)snprintf(who, sizeof(who), "%s[%d]", p->comm, p->pid);
-        if (said(d, from, who))
-            continue;
-        count[o->check == C_GPU_HOLDER_RUNNING]++;
-        doctor_bad(d, &checks[o->check], who, "%s", o->what);
+        count[o->check == C_GPU_HOLDER_RUNNING] += check_operand(d, from, o);
     }
     if (count[0] == 0)
         doctor_ok(d, &checks[C_OPERAND_RUNNING], "none running");
@@ -259,25 +299,51 @@ check_checkpoint(struct doctor *d)
 
 /* ---- files ---- */
 
+/* The validations that are not pgpud's own. */
 static void
-check_files(struct doctor *d)
+check_validations(struct doctor *d)
+{
+    _cleanup_free_ char *ours = NULL;
+    const char *dir = d->conf.validations.dir;
+    struct err e = ERR_INIT;
+    char **names = NULL;
+    char list[256] = "", record[320];
+    size_t used = 0;
+    int n = fs_list(&d->host, doctor_path(d, dir), 256, &names, &e), r;
+
+    (void)snprintf(record, sizeof(record), "%s/" OURS, d->conf.state_dir);
+    r = doctor_read(&d->host, doctor_path(d, record), 4096, &ours);
+    for (int i = 0; i < n && used < sizeof(list); i++) {
+        if (ours && doctor_has_word(ours, names[i]))
+            continue;
+        used +=
+            (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", names[i]);
+        if (strcmp(names[i], CC_MANAGER_READY) != 0)
+            continue;
+        (void)snprintf(record, sizeof(record), "%s/%s", dir, names[i]);
+        if (r == -EACCES || r == -EPERM)
+            doctor_unknown(d, &checks[C_OPERAND_RUNNING], record,
+                           "either pgpud's, or NVIDIA's CC manager runs: pgpud's record cannot be "
+                           "read");
+        else
+            doctor_bad(d, &checks[C_OPERAND_RUNNING], record,
+                       "NVIDIA's CC manager says that it runs here (or was killed: then remove "
+                       "the file)");
+    }
+    if (n >= 0)
+        fs_names_free(names);
+    if (used > 0)
+        doctor_bad(d, &checks[C_OPERATOR_PRESENT], dir, "%s", list);
+    else
+        doctor_ok(d, &checks[C_OPERATOR_PRESENT], "no trace of it");
+}
+
+static void
+check_driver(struct doctor *d)
 {
     struct err e = ERR_INIT;
     char **names = NULL;
-    char list[256] = "";
-    size_t used = 0;
-    int n = fs_list(&d->host, VALIDATIONS, 256, &names, &e);
-
-    for (int i = 0; i < n && used < sizeof(list); i++)
-        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", names[i]);
-    if (n >= 0)
-        fs_names_free(names);
-    if (n > 0)
-        doctor_bad(d, &checks[C_OPERATOR_PRESENT], VALIDATIONS, "%s", list);
-    else
-        doctor_ok(d, &checks[C_OPERATOR_PRESENT], "no trace of it");
-    err_clear(&e);
-    n = fs_list(&d->host, "/run/nvidia/driver", 4096, &names, &e);
+    int n = fs_list(&d->host, "/run/nvidia/driver", 4096, &names, &e);
     if (n > 0)
         doctor_bad(d, &checks[C_OPERATOR_DRIVER], "/run/nvidia/driver", "a driver container runs");
     else
@@ -292,7 +358,8 @@ run(struct doctor *d)
     check_processes(d);
     check_sockets(d);
     check_checkpoint(d);
-    check_files(d);
+    check_validations(d);
+    check_driver(d);
     doctor_unknown(d, &checks[C_OPERATOR_LABELS], NULL,
                    "labels are in the API server, which pgpu does not ask");
 }

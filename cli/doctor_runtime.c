@@ -148,6 +148,10 @@ check_runtime(struct doctor *d, const struct doctor_cri *c)
                        c->version_from);
     doctor_ok(d, &checks[C_RUNTIME_MISSING], "%s, %s%s", doctor_cri_name(c), version,
               c->running ? ", running" : "");
+    if (c->unread && !c->broken) {
+        doctor_unknown(d, &checks[C_RUNTIME_CONFIG], c->file, "%s", c->why);
+        return;
+    }
     if (c->broken) {
         doctor_bad(d, &checks[C_RUNTIME_CONFIG], c->file, "%s", c->why);
         return;

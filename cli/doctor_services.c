@@ -240,8 +240,14 @@ run(struct doctor *d)
     check_space(d);
     if (d->hwd_up)
         doctor_ok(d, &checks[C_HWD_DOWN], "answers, %d devices", d->n_facts);
+    else if (!d->asked)
+        doctor_unknown(d, &checks[C_HWD_DOWN], NULL, "%s", d->hwd_why);
     else
         doctor_bad(d, &checks[C_HWD_DOWN], NULL, "%s", d->hwd_why);
+    if (!d->asked) {
+        doctor_unknown(d, &checks[C_PGPUD_DOWN], NULL, "%s", d->status_why);
+        return;
+    }
     if (!d->status) {
         doctor_bad(d, &checks[C_PGPUD_DOWN], NULL, "%s", d->status_why);
         return;

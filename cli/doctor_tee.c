@@ -165,20 +165,102 @@ check_asids(struct doctor *d)
         doctor_ok(d, &checks[C_SNP_NO_ASIDS], "%ld for SEV-ES and SNP, %ld in use", total, used);
 }
 
+/* What the command line says in the end; words point into it. */
+struct iommu_words {
+    char passthrough[64], off[64], v2[64];
+};
+
+/* As kstrtobool() of lib/kstrtox.c reads it. */
+static int
+kernel_bool(const char *v)
+{
+    if (strchr("yYtT1", v[0]) && v[0])
+        return 1;
+    if (strchr("nNfF0", v[0]) && v[0])
+        return 0;
+    if ((v[0] == 'o' || v[0] == 'O') && v[1])
+        return strchr("nN", v[1]) ? 1 : strchr("fF", v[1]) ? 0 : -1;
+    return -1;
+}
+
+static bool
+begins(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/* iommu= is a list (arch/x86/kernel/pci-dma.c), amd_iommu= too (drivers/iommu/amd/init.c); the last
+ * word about passthrough counts, and the last table format. */
+static void
+take_word(struct iommu_words *w, const char *word)
+{
+    const char *v = strchr(word, '=');
+    bool x86 = begins(word, "iommu="), amd = begins(word, "amd_iommu=");
+
+    if (begins(word, "iommu.passthrough=")) {
+        int b = kernel_bool(v + 1);
+
+        if (b >= 0)
+            (void)snprintf(w->passthrough, sizeof(w->passthrough), "%.60s", b ? word : "");
+        return;
+    }
+    for (v = x86 || amd ? v + 1 : NULL; v; v = strchr(v, ',') ? strchr(v, ',') + 1 : NULL) {
+        if (begins(v, "off"))
+            (void)snprintf(w->off, sizeof(w->off), "%.60s", word);
+        else if (x86 && (begins(v, "pt") || begins(v, "nopt")))
+            (void)snprintf(w->passthrough, sizeof(w->passthrough), "%.60s",
+                           v[0] == 'p' ? word : "");
+        else if (amd && begins(v, "pgtbl_v"))
+            (void)snprintf(w->v2, sizeof(w->v2), "%.60s", begins(v, "pgtbl_v2") ? word : "");
+    }
+}
+
+/* Passthrough that the kernel was built with, or that somebody set since. Single groups may be in
+ * it by a quirk. */
+static bool
+mostly_identity(struct doctor *d)
+{
+    struct err e = ERR_INIT;
+    char **names = NULL;
+    char path[300], v[32];
+    size_t identity = 0, told = 0;
+    int n = fs_list(&d->hw, "/sys/kernel/iommu_groups", 65536, &names, &e);
+
+    for (int i = 0; i < n; i++) {
+        (void)snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%s/type", names[i]);
+        if (!doctor_line(&d->hw, path, v, sizeof(v)))
+            continue;
+        told++;
+        identity += strcmp(v, "identity") == 0;
+    }
+    if (n >= 0)
+        fs_names_free(names);
+    if (identity * 2 <= told)
+        return false;
+    doctor_bad(d, &checks[C_IOMMU_PASSTHROUGH], "/sys/kernel/iommu_groups",
+               "%zu of %zu groups are of the type identity: passthrough", identity, told);
+    doctor_cure(d, "boot with iommu=nopt: the kernel is built with passthrough as its default "
+                   "(CONFIG_IOMMU_DEFAULT_PASSTHROUGH)");
+    return true;
+}
+
 static void
 check_cmdline(struct doctor *d)
 {
-    static const char *const bad[] = {"iommu=pt", "iommu.passthrough=1", "amd_iommu=off",
-                                      "iommu=off", "amd_iommu=pgtbl_v2"};
+    struct iommu_words w = {"", "", ""};
+    const char *const bad[] = {w.passthrough, w.off, w.v2};
     _cleanup_free_ char *line = NULL;
+    char *save = NULL;
     size_t found = 0;
 
     if (doctor_read(&d->host, "/proc/cmdline", 65536, &line) < 0) {
         doctor_unknown(d, &checks[C_IOMMU_PASSTHROUGH], NULL, "/proc/cmdline cannot be read");
         return;
     }
+    for (char *p = strtok_r(line, " \t\n", &save); p; p = strtok_r(NULL, " \t\n", &save))
+        take_word(&w, p);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-        if (doctor_has_word(line, bad[i])) {
+        if (bad[i][0] && (i == 0 || strcmp(bad[i], bad[i - 1]) != 0)) {
             doctor_bad(d, &checks[C_IOMMU_PASSTHROUGH], NULL, "the kernel was booted with %s",
                        bad[i]);
             doctor_cure(d,
@@ -187,7 +269,7 @@ check_cmdline(struct doctor *d)
                         bad[i]);
             found++;
         }
-    if (found == 0)
+    if (found == 0 && !mostly_identity(d))
         doctor_ok(d, &checks[C_IOMMU_PASSTHROUGH], "nothing there that forbids SEV-SNP");
 }
 

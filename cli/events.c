@@ -96,7 +96,7 @@ const struct usage verb_events = {
             {"--after", "SEQ", "only what has a number above this", NULL, 0},
             {"--kind", "KIND", "only this kind; may be repeated",
              "start stop state operation allocate refusal owner runtime kubelet hwd cdi unlock "
-             "mode request config",
+             "mode request config nri_event journal audit",
              0},
             {NULL, NULL, NULL, NULL, 0}},
     .run = run,

@@ -24,6 +24,15 @@ fill_stdio(void)
         (void)close(fd);
 }
 
+/* An empty NO_COLOR counts as unset: https://no-color.org. A dumb terminal shows codes as text. */
+static bool
+wants_colours(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    return isatty(STDOUT_FILENO) && !(no && no[0]) && !(term && strcmp(term, "dumb") == 0);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -40,7 +49,7 @@ main(int argc, char **argv)
     c.control = usage_value(&a, "--control", "/run/pgpu/control.sock");
     c.hwd = usage_value(&a, "--hwd", strcmp(c.root, "/") == 0 ? HWD_SOCKET_DEFAULT : NULL);
     c.json = usage_flag(&a, "--json");
-    c.tty = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !usage_flag(&a, "--no-color");
+    c.tty = wants_colours() && !usage_flag(&a, "--no-color");
     if (!c.root[0] || !c.control[0] || (c.hwd && !c.hwd[0]))
         return usage_wrong(&a, "--root, --control and --hwd are not empty");
     return a.path[a.depth - 1]->run(&c, a.argc, a.argv);

@@ -121,9 +121,12 @@ pack(const struct support *s, const struct redact *r, bool names, const char *to
 static int
 write_archive(const char *path, const struct buf *b, struct err *e)
 {
-    _cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    _cleanup_fd_ int fd = -1;
     int r;
 
+    if (strcmp(path, "-") == 0)
+        return fs_write_all(STDOUT_FILENO, buf_peek(b), buf_left(b), e);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(e, errno, ERR_CLASS_FATAL, "make %s", path);
     r = fs_write_all(fd, buf_peek(b), buf_left(b), e);
@@ -137,6 +140,7 @@ write_archive(const char *path, const struct buf *b, struct err *e)
 static int
 dump(struct support *s, bool names, const char *path, struct err *e)
 {
+    FILE *said = strcmp(path, "-") == 0 ? stderr : stdout;
     struct redact *r = NULL;
     struct buf out;
     int rc = redact_new(names, &r, e);
@@ -149,13 +153,13 @@ dump(struct support *s, bool names, const char *path, struct err *e)
     }
     if (rc >= 0)
         rc = write_archive(path, &out, e);
-    if (rc >= 0 && s->c->json)
+    if (rc >= 0 && s->c->json && said == stdout)
         (void)printf("{\"file\":\"%s\",\"bytes\":%zu,\"files\":%zu}\n", path, buf_left(&out), s->n);
     else if (rc >= 0)
-        (void)printf("%s: %zu bytes; %s\n", path, buf_left(&out),
-                     names ? "with the names of pods and namespaces"
-                           : "names of pods and namespaces are replaced; MANIFEST.json says what "
-                             "is in it");
+        (void)fprintf(said, "%s: %zu bytes; %s\n", path, buf_left(&out),
+                      names ? "with the names of pods and namespaces"
+                            : "names of pods and namespaces are replaced; MANIFEST.json says what "
+                              "is in it");
     buf_fini(&out);
     redact_free(r);
     return rc;
@@ -169,7 +173,7 @@ run(const void *ctx, int argc, char **argv)
     struct err e = ERR_INIT;
     struct tm tm;
     time_t now = time(NULL);
-    char usual[64];
+    char usual[64] = "";
     int rc = usage_parse(&verb_support_dump, argc, argv, &a);
 
     if (rc >= 0)
@@ -177,6 +181,10 @@ run(const void *ctx, int argc, char **argv)
     s.config = usage_value(&a, "--config", NULL);
     if (node_conf_load(s.config, &s.conf) < 0)
         return 1;
+    if (strcmp(usage_value(&a, "--output", usual), "-") == 0 && isatty(STDOUT_FILENO)) {
+        config_free(&s.conf);
+        return usage_wrong(&a, "the archive is not for a terminal");
+    }
     (void)gmtime_r(&now, &tm);
     (void)strftime(usual, sizeof(usual), "pgpu-support-%Y%m%dT%H%M%SZ.tar.gz", &tm);
     rc = dump(&s, usage_flag(&a, "--with-names"), usage_value(&a, "--output", usual), &e);
@@ -202,11 +210,15 @@ const struct usage verb_support_dump = {
         "Names of pods, namespaces, containers and the node are replaced by salted hashes, the "
         "same one everywhere in the archive. Annotations, initdata and texts of refusals, which "
         "may quote them, are left out in any case. Look into it before you send it.\n\n"
+        "In pgpud's container the root is read-only: --output /run/pgpu/FILE, or -. What looks at "
+        "the bus is to be had on the host.\n\n"
         "Exit status: 0 written, 1 not, 2 wrong usage.",
     .opts =
         (const struct usage_opt[]){
             {"--output", "FILE",
-             "where to; it must not exist (default pgpu-support-TIME.tar.gz here)", "file", 'o'},
+             "where to; it must not exist (default pgpu-support-TIME.tar.gz here); -: standard "
+             "output",
+             "file", 'o'},
             {"--with-names", NULL, "leave the names as they are", NULL, 0},
             NODE_CONF_OPT,
             {NULL, NULL, NULL, NULL, 0}},

@@ -28,8 +28,8 @@ static const char clear_rest[] = "\033[J";
 static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 
-static struct termios before;
-static volatile sig_atomic_t is_open, ended, resized;
+static struct termios before, raw;
+static volatile sig_atomic_t is_open, ended, resized, stopped, resumed;
 
 static void
 put_all(const void *data, size_t n)
@@ -72,6 +72,20 @@ on_resize(int sig)
     resized = 1;
 }
 
+static void
+on_stop(int sig)
+{
+    (void)sig;
+    stopped = 1;
+}
+
+static void
+on_resume(int sig)
+{
+    (void)sig;
+    resumed = 1;
+}
+
 /* SA_RESETHAND: raised again it does what it would have done. */
 static void
 on_crash(int sig)
@@ -84,6 +98,7 @@ static void
 catch_signals(void)
 {
     struct sigaction end = {.sa_handler = on_end}, size = {.sa_handler = on_resize};
+    struct sigaction stop = {.sa_handler = on_stop}, resume = {.sa_handler = on_resume}, old;
     struct sigaction crash = {.sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
 
     for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
@@ -91,6 +106,10 @@ catch_signals(void)
     for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
         (void)sigaction(crashes[i], &crash, NULL);
     (void)sigaction(SIGWINCH, &size, NULL);
+    (void)sigaction(SIGCONT, &resume, NULL);
+    /* a shell without job control has its children ignore it, for there is no way back */
+    if (sigaction(SIGTSTP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        (void)sigaction(SIGTSTP, &stop, NULL);
 }
 
 /* Signals come while we wait, and only then: none is lost between a look and a poll. */
@@ -103,16 +122,57 @@ block_signals(sigset_t *ret_while_waiting)
     for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
         (void)sigaddset(&set, ending[i]);
     (void)sigaddset(&set, SIGWINCH);
+    (void)sigaddset(&set, SIGTSTP);
+    (void)sigaddset(&set, SIGCONT);
     (void)sigprocmask(SIG_BLOCK, &set, ret_while_waiting);
 }
 
 static sigset_t waiting_mask;
 
+/* False: it is not ours to set. In the background it stops us (SIGTTOU), until we are in front. */
+static bool
+take_terminal(void)
+{
+    int r;
+
+    is_open = 1;
+    do {
+        r = tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    } while (r < 0 && errno == EINTR);
+    if (r < 0) {
+        is_open = 0;
+        return false;
+    }
+    put_all(enter, sizeof(enter) - 1);
+    return true;
+}
+
+/* Ctrl-Z: 1. the shell gets its terminal as it was, 2. we stop as if it had not been caught, and
+ * 3. take it again when somebody continues us. */
+static void
+stop_here(void)
+{
+    struct sigaction usual = {.sa_handler = SIG_DFL}, ours;
+    const struct timespec now = {0};
+    sigset_t set;
+
+    restore();
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTSTP);
+    (void)sigaction(SIGTSTP, &usual, &ours);
+    (void)raise(SIGTSTP);
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* comes back with SIGCONT */
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)sigaction(SIGTSTP, &ours, NULL);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCONT);
+    (void)sigtimedwait(&set, NULL, &now); /* it is obeyed here */
+    (void)take_terminal();
+}
+
 int
 term_open(struct err *e)
 {
-    struct termios raw;
-
     if (tcgetattr(STDIN_FILENO, &before) < 0)
         return err_errno(e, errno, ERR_CLASS_INVALID, "use the terminal");
     raw = before;
@@ -121,12 +181,8 @@ term_open(struct err *e)
     raw.c_cc[VTIME] = 0;
     block_signals(&waiting_mask);
     catch_signals();
-    is_open = 1;
-    if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0) {
-        is_open = 0;
+    if (!take_terminal())
         return err_errno(e, errno, ERR_CLASS_INVALID, "use the terminal");
-    }
-    put_all(enter, sizeof(enter) - 1);
     return 0;
 }
 
@@ -183,6 +239,16 @@ term_wait(unsigned ms, char *ret_key)
 
     if (ended)
         return TERM_END;
+    if (stopped) {
+        stopped = 0;
+        stop_here();
+        return TERM_RESIZED;
+    }
+    if (resumed) { /* by whoever stopped us without asking; the shell has its own settings there */
+        resumed = 0;
+        (void)take_terminal();
+        return TERM_RESIZED;
+    }
     if (resized) {
         resized = 0;
         return TERM_RESIZED;

@@ -10,7 +10,7 @@
 #include "base/err.h"
 
 /* Takes over standard input and output, which must be the terminal. Until term_close() every signal
- * that would end the program restores it first. */
+ * that would end or stop (SIGTSTP) the program restores it first. */
 int term_open(struct err *e);
 void term_close(void);
 
@@ -18,7 +18,7 @@ void term_size(unsigned *ret_cols, unsigned *ret_rows);
 /* Replaces what is shown: `lines` lines of `screen`, cut to the height. */
 void term_draw(const struct buf *screen, unsigned rows);
 
-/* What happened within `ms` milliseconds. */
+/* What happened within `ms` milliseconds. RESIZED, also after a stop: draw it anew. */
 enum term_event { TERM_TIME, TERM_KEY, TERM_RESIZED, TERM_END };
 enum term_event term_wait(unsigned ms, char *ret_key);
 /* The signal that asked for the end; 0 = none, the input ended. */

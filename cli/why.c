@@ -164,7 +164,7 @@ const struct usage verb_why = {
     .args = "POD|DEVICE",
     .summary = "one paragraph: what state, since when, what it waits for, what to do",
     .text = "POD is NAMESPACE/NAME, NAME, or the ID of a sandbox (12 digits or more); DEVICE a PCI "
-            "address, with or without its domain.\n\n"
+            "address, with or without its domain, also as nvidia-smi prints it.\n\n"
             "From pgpud's status, the audit log (or else pgpud's events), pgpud's journal and the "
             "hardware. It works without pgpud from what is left.\n\n"
             "The kubelet names the pod of a GPU only once it has it: an Allocate that was refused "

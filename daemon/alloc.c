@@ -21,6 +21,8 @@
 /* Kept back from the deadline for the answer itself. */
 #define ANSWER_MARGIN HW_MS(50)
 
+#define MODE_CHANGED "the node's mode is being changed, and it is still in the former one"
+
 struct alloc {
     struct alloc *next;
     struct node *node;
@@ -130,6 +132,41 @@ fill_response(const struct alloc *a, struct dp_container_response *resp,
     }
 }
 
+/* A unit that would be given in a mode that is not wanted any more. One that its pod has open stays
+ * as it is, but gets no company in another mode. */
+static const struct unit *
+in_former_mode(const struct alloc *a)
+{
+    const struct unit *former = NULL;
+    bool any = false;
+
+    for (size_t i = 0; i < a->n; i++) {
+        const struct unit *u = a->unit[i];
+
+        if (unit_in_mode(u))
+            any = true;
+        else if (u->facts.use != HWD_USE_HELD)
+            return u;
+        else if (u->prepared_for != CC_MODE_UNKNOWN)
+            former = u;
+    }
+    return any ? former : NULL;
+}
+
+static void
+alloc_answer(struct alloc *a, struct dp_container_response *resp, struct dp_device_spec *spec,
+             char (*cdi)[256])
+{
+    fill_response(a, resp, spec, cdi);
+    log_info("allocated", "resource", a->resource, "device", a->unit[0]->id, "devices",
+             LOG_NUM(a->n), "took_us", LOG_NUM((now_ns() - a->started) / 1000));
+    dp_reply(a->call, resp, a->n_containers);
+    for (size_t i = 0; i < a->n; i++)
+        a->unit[i]->claim = NULL;
+    alloc_unlink(a);
+    alloc_free(a);
+}
+
 static void
 alloc_finish(struct alloc *a)
 {
@@ -138,6 +175,8 @@ alloc_finish(struct alloc *a)
     char(*cdi)[256] = calloc(a->n, sizeof(*cdi));
     char why[300] = "";
     enum reason reason = REASON_NONE;
+    struct err e = ERR_INIT;
+    const struct unit *former;
 
     for (size_t i = 0; i < a->n && !why[0]; i++)
         if (!unit_state_info(a->unit[i]->state)->allocated)
@@ -146,18 +185,17 @@ alloc_finish(struct alloc *a)
         else if (!promise_in_cdi(a->unit[i]))
             (void)snprintf(why, sizeof(why), "%s: its CDI entry could not be written (%s)",
                            a->unit[i]->id, reason_name(reason = REASON_CDI_WRITE));
+    former = why[0] ? NULL : in_former_mode(a);
+    if (former)
+        (void)snprintf(why, sizeof(why), "%s: " MODE_CHANGED, former->id);
     if (why[0] || !resp || !spec || !cdi) {
         alloc_fail(a, reason, why[0] ? why : "out of memory");
     } else {
-        fill_response(a, resp, spec, cdi);
-        log_info("allocated", "resource", a->resource, "device", a->unit[0]->id, "devices",
-                 LOG_NUM(a->n), "took_us", LOG_NUM((now_ns() - a->started) / 1000));
         tell(a, true, REASON_NONE, NULL);
-        dp_reply(a->call, resp, a->n_containers);
-        for (size_t i = 0; i < a->n; i++)
-            a->unit[i]->claim = NULL;
-        alloc_unlink(a);
-        alloc_free(a);
+        if (audit_has_it(a->node->audit, &e))
+            alloc_answer(a, resp, spec, cdi);
+        else
+            alloc_fail(a, e.reason, e.msg);
     }
     free(resp);
     free(spec);
@@ -379,4 +417,37 @@ alloc_fail_all(struct node *n, const char *why)
 {
     while (n->allocs)
         alloc_fail(n->allocs, REASON_NONE, why);
+}
+
+/* Of this Allocate, handed over for it already, in the former mode. */
+static const struct unit *
+handed_in_former_mode(const struct alloc *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        const struct unit *u = a->unit[i];
+
+        if (!u->alloc && unit_state_info(u->state)->allocated && !unit_in_mode(u) &&
+            u->facts.use != HWD_USE_HELD)
+            return u;
+    }
+    return NULL;
+}
+
+void
+alloc_mode_changed(struct node *n)
+{
+    const struct unit *u;
+    struct alloc *a = n->allocs;
+    char why[200];
+
+    while (a) {
+        u = handed_in_former_mode(a);
+        if (!u) {
+            a = a->next;
+            continue;
+        }
+        (void)snprintf(why, sizeof(why), "%s: " MODE_CHANGED, u->id);
+        alloc_fail(a, REASON_NONE, why);
+        a = n->allocs; /* others may have ended with it */
+    }
 }

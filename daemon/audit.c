@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 /* A log that fails is not tried anew for every act: opening it may mean to check all of it. */
 #define RETRY_EVERY HW_SEC(5)
@@ -30,7 +32,11 @@ struct audit {
     int64_t first_lost; /* time of day, seconds */
     char why[ERR_MSG_MAX];
     int sync_error;
+    sd_event *loop;
+    sd_event_source *retry, *synced;
 };
+
+static int on_retry(sd_event_source *s, uint64_t usec, void *ctx);
 
 /* ---- telling of the log itself ---- */
 
@@ -50,6 +56,7 @@ failed(struct audit *a, const char *why)
     a->failing = true;
     a->tried_at = now_ns();
     (void)str_copy(a->why, sizeof(a->why), why);
+    timer_arm(a->loop, &a->retry, RETRY_EVERY, on_retry, a);
     if (!news)
         return;
     log_error(a->required ? "the audit log cannot be written: allocations are refused"
@@ -64,7 +71,7 @@ say_broken(struct audit *a)
 {
     if (!a->file.broken[0])
         return;
-    log_error("the audit log was tampered with, or damaged: a new chain begins", "found",
+    log_error("the audit log was tampered with, or damaged: that is on record now", "found",
               a->file.broken, "look", "pgpuctl audit verify");
     tell(a, false, REASON_NONE, a->file.broken);
     a->file.broken[0] = '\0';
@@ -79,11 +86,27 @@ look_at_sync(struct audit *a)
     if (s.error == a->sync_error)
         return;
     a->sync_error = s.error;
-    if (s.error) {
-        log_error("the audit log does not reach the disk", "file", a->file.path, "why",
-                  strerror(s.error));
-        tell(a, false, REASON_AUDIT_WRITE, "the disk does not take the audit log");
+    if (!s.error) {
+        log_info("the audit log reaches the disk again", "file", a->file.path);
+        return;
     }
+    log_error(a->required ? "the audit log does not reach the disk: allocations are refused"
+                          : "the audit log does not reach the disk",
+              "file", a->file.path, "why", strerror(s.error));
+    tell(a, false, REASON_AUDIT_WRITE, "the disk does not take the audit log");
+    timer_arm(a->loop, &a->retry, RETRY_EVERY, on_retry, a);
+}
+
+static int
+on_synced(sd_event_source *s, int fd, uint32_t events, void *ctx)
+{
+    uint64_t n;
+
+    (void)s;
+    (void)events;
+    (void)!read(fd, &n, sizeof(n));
+    look_at_sync(ctx);
+    return 0;
 }
 
 /* ---- records ---- */
@@ -137,10 +160,42 @@ put_gap(struct audit *a, struct err *e)
     if (r < 0)
         return r;
     log_info("the audit log is written again", "file", a->file.path, "lost", LOG_NUM(a->lost));
-    a->failing = false;
     a->lost = 0;
-    a->why[0] = '\0';
     tell(a, true, REASON_NONE, NULL);
+    return 0;
+}
+
+/* Tries a log that fails anew. */
+static int
+recover(struct audit *a, struct err *e)
+{
+    int r = a->lost ? put_gap(a, e) : audit_file_ready(&a->file, e);
+
+    say_broken(a);
+    if (r < 0) {
+        failed(a, e->msg);
+        return r;
+    }
+    a->failing = false;
+    a->why[0] = '\0';
+    return 0;
+}
+
+static int
+on_retry(sd_event_source *s, uint64_t usec, void *ctx)
+{
+    struct audit *a = ctx;
+    struct err e = ERR_INIT;
+
+    (void)s;
+    (void)usec;
+    look_at_sync(a);
+    if (a->failing)
+        (void)recover(a, &e);
+    if (a->sync_error) {
+        audit_file_sync(&a->file);
+        timer_arm(a->loop, &a->retry, RETRY_EVERY, on_retry, a);
+    }
     return 0;
 }
 
@@ -162,10 +217,8 @@ audit_act(void *ctx, const struct act *act)
     if (a->telling || !act_is_audited(act))
         return;
     look_at_sync(a);
-    if (a->failing && (now_ns() - a->tried_at < RETRY_EVERY || put_gap(a, &e) < 0)) {
+    if (a->failing && (now_ns() - a->tried_at < RETRY_EVERY || recover(a, &e) < 0)) {
         lose(a);
-        if (e.num)
-            failed(a, e.msg);
         return;
     }
     o = new_record();
@@ -179,23 +232,48 @@ audit_act(void *ctx, const struct act *act)
 }
 
 bool
+audit_is_ok(const struct audit *a, const char **why)
+{
+    struct syncer_state s;
+
+    *why = "";
+    if (!a)
+        return true;
+    syncer_state(a->sync, &s);
+    if (a->failing)
+        *why = a->why;
+    else if (s.error)
+        *why = strerror(s.error);
+    return !a->failing && !s.error;
+}
+
+bool
+audit_has_it(const struct audit *a, struct err *e)
+{
+    const char *why;
+
+    if (!a || !a->required || audit_is_ok(a, &why))
+        return true;
+    (void)err_reason(e, EIO, ERR_CLASS_RETRY, REASON_AUDIT_WRITE,
+                     "the audit log cannot be written, and it is required: %s", why);
+    return false;
+}
+
+bool
 audit_ready(struct audit *a, struct err *e)
 {
-    if (!a || !a->required || !a->failing)
-        return true;
-    if (put_gap(a, e) >= 0)
-        return true;
-    failed(a, e->msg);
-    (void)err_prefix(e, "the audit log cannot be written, and it is required");
-    e->reason = REASON_AUDIT_WRITE;
-    return false;
+    struct err ignored = ERR_INIT;
+
+    if (a && a->required && a->failing)
+        (void)recover(a, &ignored);
+    return audit_has_it(a, e);
 }
 
 /* ---- life ---- */
 
 int
-audit_new(const struct audit_conf *conf, const char *state_dir, const struct act_bus *acts,
-          struct audit **ret, struct err *e)
+audit_new(sd_event *loop, const struct audit_conf *conf, const char *state_dir,
+          const struct act_bus *acts, struct audit **ret, struct err *e)
 {
     struct audit *a;
     struct err opening = ERR_INIT;
@@ -209,14 +287,21 @@ audit_new(const struct audit_conf *conf, const char *state_dir, const struct act
     a = calloc(1, sizeof(*a));
     if (!a)
         return err_errno(e, ENOMEM, ERR_CLASS_FATAL, "audit log");
+    audit_file_init(&a->file, conf, state_dir, NULL);
     r = syncer_new(&a->sync, e);
     if (r < 0) {
         free(a);
         return r;
     }
+    r = sd_event_add_io(loop, &a->synced, syncer_event(a->sync), EPOLLIN, on_synced, a);
+    if (r < 0) {
+        audit_free(a);
+        return err_errno(e, -r, ERR_CLASS_FATAL, "audit log");
+    }
+    a->loop = loop;
     a->acts = acts;
     a->required = conf->required;
-    audit_file_init(&a->file, conf, state_dir, a->sync);
+    a->file.sync = a->sync;
     if (audit_file_open(&a->file, &opening) < 0)
         failed(a, opening.msg);
     say_broken(a);
@@ -229,8 +314,11 @@ audit_free(struct audit *a)
 {
     if (!a)
         return;
+    (void)sd_event_source_disable_unref(a->synced);
+    (void)sd_event_source_disable_unref(a->retry);
     syncer_free(a->sync);
     a->file.sync = NULL;
+    audit_file_prune(&a->file);
     audit_file_close(&a->file);
     free(a);
 }
@@ -240,16 +328,14 @@ audit_json(const struct audit *a)
 {
     json_object *o = json_object_new_object();
     struct syncer_state s;
+    const char *why;
 
     (void)json_object_object_add(o, "file", json_object_new_string(a ? a->file.path : ""));
     if (!a)
         return o;
     syncer_state(a->sync, &s);
-    (void)json_object_object_add(o, "ok", json_object_new_boolean(!a->failing && !s.error));
-    (void)json_object_object_add(o, "why",
-                                 json_object_new_string(a->failing ? a->why
-                                                        : s.error  ? strerror(s.error)
-                                                                   : ""));
+    (void)json_object_object_add(o, "ok", json_object_new_boolean(audit_is_ok(a, &why)));
+    (void)json_object_object_add(o, "why", json_object_new_string(why));
     (void)json_object_object_add(o, "required", json_object_new_boolean(a->required));
     (void)json_object_object_add(o, "seq", json_object_new_uint64(a->file.head.seq));
     (void)json_object_object_add(o, "hash", json_object_new_string(a->file.head.hash));

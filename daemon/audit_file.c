@@ -7,37 +7,35 @@
  *   3. tampered with: put it aside, begin a new chain whose first record says why
  *      newest one rotated away (we died in between): begin the next file of its chain
  *      torn last line: end it, and record it
+ *
+ * Nothing here waits for the disk: what has to reach it is the syncer's.
  */
-#include "daemon/audit_file.h"
-
 #include "base/cleanup.h"
 #include "base/fs.h"
-#include "daemon/act_json.h"
+#include "daemon/audit_file_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
-
-#define HEAD_LINE_MAX 400
 
 void
 audit_file_init(struct audit_file *f, const struct audit_conf *conf, const char *state_dir,
                 struct syncer *sync)
 {
     *f = (struct audit_file){.fd = -1, .head_fd = -1, .sync = sync, .keep = conf->keep};
+
+    chain_boot_id(f->boot);
     f->max_size = config_audit_bytes(conf->max_size);
     chain_head_init(&f->head);
     (void)str_copy(f->path, sizeof(f->path), conf->file);
     (void)snprintf(f->head_path, sizeof(f->head_path), "%s/audit.head", state_dir);
+    (void)snprintf(f->note_path, sizeof(f->note_path), "%s" CHAIN_NOTE_SUFFIX, conf->file);
 }
 
 void
@@ -50,45 +48,6 @@ audit_file_close(struct audit_file *f)
         (void)flock(f->fd, LOCK_UN);
     fd_close(&f->fd);
     fd_close(&f->head_fd);
-}
-
-/* ---- the newest record, as we last knew ---- */
-
-/* "SEQ HASH PATH\n" */
-static void
-read_head(struct audit_file *f, struct chain_head *ret)
-{
-    _cleanup_free_ char *text = NULL;
-    struct err ignored = ERR_INIT;
-    size_t len;
-    char *end;
-
-    *ret = f->head;
-    if (f->head.seq ||
-        fs_read_file(AT_FDCWD, f->head_path, HEAD_LINE_MAX, &text, &len, &ignored) < 0)
-        return;
-    text[strcspn(text, "\n")] = '\0';
-    errno = 0;
-    ret->seq = strtoull(text, &end, 10);
-    if (errno || *end != ' ' || strlen(end + 1) < CHAIN_HEX || !chain_is_hash(end + 1) ||
-        strcmp(end + 1 + CHAIN_HEX, f->path) != 0) {
-        *ret = f->head;
-        return;
-    }
-    memcpy(ret->hash, end + 1, CHAIN_HEX - 1);
-}
-
-/* One short write to a file in memory; if it fails, only a cut end goes unnoticed. */
-static void
-write_head(struct audit_file *f)
-{
-    char line[HEAD_LINE_MAX];
-    int n = snprintf(line, sizeof(line), "%" PRIu64 " %s %s\n", f->head.seq, f->head.hash, f->path);
-
-    if (f->head_fd < 0)
-        f->head_fd = open(f->head_path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (f->head_fd >= 0 && n > 0 && pwrite(f->head_fd, line, (size_t)n, 0) == n)
-        (void)!ftruncate(f->head_fd, n);
 }
 
 /* ---- the file ---- */
@@ -121,192 +80,130 @@ open_file(struct audit_file *f, int flags, struct err *e)
     return 0;
 }
 
-static int
-sync_dir(const struct audit_file *f, struct err *e)
+/* That there is a file of that name, too, has to reach the disk. */
+static void
+sync_dir(const struct audit_file *f)
 {
     char dir[sizeof(f->path)];
     const char *slash = strrchr(f->path, '/');
-    _cleanup_fd_ int fd = -1;
+    int fd;
 
+    if (!f->sync)
+        return;
     (void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - f->path), f->path);
     fd = open(dir[0] ? dir : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        return err_reason(e, errno, ERR_CLASS_FATAL, REASON_AUDIT_WRITE, "sync %s: %s", dir,
-                          strerror(errno));
-    return 0;
+    if (fd >= 0)
+        syncer_dir(f->sync, fd);
 }
 
-/* Appends a line (and `before` it what it takes) in one write; the file is as before if it fails.
- */
-static int
-put_line(struct audit_file *f, const char *before, const char *members, struct err *e)
-{
-    struct chain_head next = f->head;
-    struct buf out;
-    ssize_t n;
-    int r;
-
-    buf_init(&out, CHAIN_LINE_MAX + 1);
-    (void)buf_put_str(&out, before);
-    r = chain_append(&next, members, &out, e);
-    if (r < 0) {
-        buf_fini(&out);
-        return r;
-    }
-    n = write(f->fd, out.data, out.len);
-    r = n < 0 ? errno : (size_t)n < out.len ? ENOSPC : 0;
-    if (r == 0) {
-        f->size += out.len;
-        f->head = next;
-        write_head(f);
-        if (f->sync)
-            syncer_want(f->sync);
-    } else {
-        if (n > 0)
-            (void)!ftruncate(f->fd, (off_t)f->size);
-        (void)err_reason(e, r, ERR_CLASS_RETRY, REASON_AUDIT_WRITE, "write %s: %s", f->path,
-                         strerror(r));
-        audit_file_close(f);
-    }
-    buf_fini(&out);
-    return r == 0 ? 0 : -e->num;
-}
-
-/* ---- records about the log itself ---- */
-
+/* Where the thread notes what the disk has; a log without it misses only that. */
 static void
-new_chain(struct audit_file *f)
+open_note(const struct audit_file *f)
 {
-    unsigned char id[16];
+    _cleanup_fd_ int fd = -1;
 
-    chain_head_init(&f->head);
-    if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
-        memset(id, 0, sizeof(id));
-    for (size_t i = 0; i < sizeof(id); i++)
-        (void)snprintf(f->chain + i * 2, 3, "%02x", id[i]);
-}
-
-static void
-add_str(json_object *o, const char *key, const char *v)
-{
-    (void)json_object_object_add(o, key, json_object_new_string(v));
-}
-
-static json_object *
-chain_record(const char *what)
-{
-    json_object *o = json_object_new_object();
-    struct timespec now;
-    char time[ACT_TIME_MAX];
-
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    add_str(o, "time", act_time(&now, time));
-    add_str(o, "kind", "chain");
-    add_str(o, "what", what);
-    return o;
-}
-
-/* Puts the object and frees it. */
-static int
-put_object(struct audit_file *f, const char *before, json_object *o, struct err *e)
-{
-    char *members = strdup(
-        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
-    int r;
-
-    (void)json_object_put(o);
-    if (!members)
-        return err_errno(e, ENOMEM, ERR_CLASS_FATAL, "write %s", f->path);
-    members[strlen(members) - 1] = '\0'; /* the braces */
-    r = put_line(f, before, members + 1, e);
-    free(members);
-    return r;
-}
-
-/* First record of a file. */
-static int
-put_first(struct audit_file *f, const char *what, const char *text, struct err *e)
-{
-    json_object *o = chain_record(what), *oldest = json_object_new_object();
-    struct chain_origin origin = {.seq = 0};
-    char(*files)[CHAIN_PATH_MAX] = NULL;
-    struct err ignored = ERR_INIT;
-    struct utsname host;
-    int n = chain_files(f->path, &files, &ignored);
-
-    for (int i = 0; i < n && origin.seq == 0; i++)
-        if (!chain_first(files[i], &origin))
-            origin.seq = 0;
-    free(files);
-    if (origin.seq == 0) { /* this one */
-        origin.seq = f->head.seq + 1;
-        (void)str_copy(origin.id, sizeof(origin.id), f->chain);
-    }
-    add_str(o, "chain", f->chain);
-    act_json_text(o, "host", uname(&host) == 0 ? host.nodename : "");
-    act_json_text(oldest, "chain", origin.id);
-    (void)json_object_object_add(oldest, "seq", json_object_new_uint64(origin.seq));
-    (void)json_object_object_add(o, "oldest", oldest);
-    act_json_text(o, "text", text);
-    return put_object(f, "", o, e);
-}
-
-static int
-put_torn(struct audit_file *f, const struct chain_check *c, struct err *e)
-{
-    json_object *o = chain_record("torn");
-
-    (void)json_object_object_add(o, "bytes", json_object_new_uint64(c->tail_bytes));
-    add_str(o, "sha256", c->tail_hash);
-    add_str(o, "text", "the last record was cut off when the machine or its disk stopped");
-    return put_object(f, "\n", o, e);
+    if (!f->sync)
+        return;
+    fd = open(f->note_path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    syncer_note_to(f->sync, fd);
 }
 
 /* ---- rotation ---- */
 
-/* PATH becomes PATH.1, and so on; what is beyond `keep` goes. From the oldest on, so that nothing
- * is lost if we die in between: gaps in the numbers mean nothing. */
+unsigned long
+audit_file_number(const struct audit_file *f, const char *name)
+{
+    size_t len = strlen(f->path);
+
+    return name[len] ? strtoul(name + len + 1, NULL, 10) : 0;
+}
+
+/* PATH becomes PATH.1, and so on up to the first number that is free. From the oldest on, so that
+ * nothing is lost if we die in between: gaps in the numbers mean nothing. Without PATH there is
+ * nothing to do. */
 static int
 shift(struct audit_file *f, struct err *e)
 {
     char(*files)[CHAIN_PATH_MAX] = NULL;
-    size_t len = strlen(f->path);
     int n = chain_files(f->path, &files, e);
+    unsigned long count = 0; /* PATH to PATH.<count - 1> are there */
     int r = 0;
 
     if (n < 0)
         return n;
-    for (int i = 0; i < n && r == 0; i++) {
-        const char *name = files[i];
-        unsigned long k = name[len] ? strtoul(name + len + 1, NULL, 10) : 0;
+    for (int i = n - 1; i >= 0 && audit_file_number(f, files[i]) == count; i--)
+        count++;
+    for (unsigned long i = count; i > 0 && r == 0; i--) {
+        const char *name = files[(unsigned long)n - i];
         char next[CHAIN_PATH_MAX + 16];
 
-        (void)snprintf(next, sizeof(next), "%s.%lu", f->path, k + 1);
-        if ((k >= f->keep ? unlink(name) : rename(name, next)) < 0)
+        (void)snprintf(next, sizeof(next), "%s.%lu", f->path, i);
+        if (rename(name, next) < 0)
             r = err_reason(e, errno, ERR_CLASS_RETRY, REASON_AUDIT_WRITE, "rotate %s: %s", name,
                            strerror(errno));
     }
     free(files);
-    return r < 0 ? r : sync_dir(f, e);
+    return r;
 }
 
+/* What is beyond `keep` goes when the disk has the record that says so: otherwise a power cut
+ * could make it look as if somebody had taken a file away. */
+void
+audit_file_prune(struct audit_file *f)
+{
+    char(*files)[CHAIN_PATH_MAX] = NULL;
+    struct syncer_state s = {.done = UINT64_MAX};
+    struct err ignored = ERR_INIT;
+    int n;
+
+    if (!f->prune)
+        return;
+    if (f->sync)
+        syncer_state(f->sync, &s);
+    if (s.done < f->prune_after)
+        return;
+    f->prune = false;
+    n = chain_files(f->path, &files, &ignored);
+    for (int i = 0; i < n; i++)
+        if (audit_file_number(f, files[i]) > f->keep)
+            (void)unlink(files[i]);
+    free(files);
+}
+
+/* The former file is remembered until the new one has its first record. */
 static int
 next_file(struct audit_file *f, const char *what, const char *text, struct err *e)
 {
-    int r = open_file(f, O_CREAT | O_EXCL, e);
+    const dev_t dev = f->dev;
+    const ino_t ino = f->ino;
+    const uint64_t size = f->size;
+    int r;
 
-    if (r >= 0)
-        r = put_first(f, what, text, e);
-    return r < 0 ? r : sync_dir(f, e);
+    audit_file_close(f);
+    r = open_file(f, O_CREAT | O_EXCL, e);
+    if (r < 0)
+        return r;
+    sync_dir(f);
+    r = audit_file_first(f, what, text, e);
+    if (r < 0) {
+        (void)unlink(f->path);
+        audit_file_close(f);
+        f->dev = dev;
+        f->ino = ino;
+        f->size = size;
+        return r;
+    }
+    f->known = true;
+    f->prune = true;
+    f->prune_after = f->asked;
+    return 0;
 }
 
 static int
 rotate(struct audit_file *f, struct err *e)
 {
-    int r;
+    int r = shift(f, e);
 
-    audit_file_close(f);
-    r = shift(f, e);
     return r < 0 ? r : next_file(f, "continues", NULL, e);
 }
 
@@ -317,7 +214,8 @@ on_problem(void *ctx, const struct chain_problem *p)
 {
     struct audit_file *f = ctx;
 
-    if (p->kind == CHAIN_TORN_TAIL || p->kind == CHAIN_BREAK || f->broken[0])
+    if (p->kind == CHAIN_TORN_TAIL || p->kind == CHAIN_BREAK || p->kind == CHAIN_OLDEST ||
+        f->broken[0])
         return;
     if (p->line)
         (void)snprintf(f->broken, sizeof(f->broken), "%.120s, line %" PRIu64 ": %s", p->file,
@@ -328,16 +226,13 @@ on_problem(void *ctx, const struct chain_problem *p)
 
 /* Begins a new chain; what is there of the old one is put aside. */
 static int
-begin_anew(struct audit_file *f, bool aside, struct err *e)
+begin_anew(struct audit_file *f, struct err *e)
 {
-    int r = 0;
+    int r = shift(f, e);
 
-    audit_file_close(f);
-    if (aside)
-        r = shift(f, e);
     if (r < 0)
         return r;
-    new_chain(f);
+    audit_file_new_chain(f);
     return next_file(f, "break", f->broken, e);
 }
 
@@ -345,14 +240,42 @@ begin_anew(struct audit_file *f, bool aside, struct err *e)
 static int
 go_on(struct audit_file *f, const struct chain_check *c, struct err *e)
 {
+    int r;
+
     f->head = c->head;
+    f->oldest = c->oldest;
     (void)str_copy(f->chain, sizeof(f->chain), c->origin.id);
     if (f->fd < 0)
         return next_file(f, "continues", NULL, e);
-    if (c->tail_torn)
-        return put_torn(f, c, e);
-    write_head(f);
+    r = c->tail_torn ? audit_file_torn(f, c, e) : 0;
+    if (r < 0)
+        return r;
+    f->known = true;
+    if (!c->tail_torn)
+        audit_file_note(f);
     return 0;
+}
+
+/* A note may be older than the newest file: of before a rotation that we did not survive. */
+static bool
+is_in_older(const struct audit_file *f, const struct chain_head *expect)
+{
+    struct chain_check *c = calloc(1, sizeof(*c));
+    char(*files)[CHAIN_PATH_MAX] = NULL;
+    struct err ignored = ERR_INIT;
+    int n = c ? chain_files(f->path, &files, &ignored) : 0;
+    bool seen = false;
+
+    for (int i = n - 2; i >= 0 && !seen; i--) {
+        chain_check_init(c, NULL, NULL);
+        c->expect = *expect;
+        (void)chain_check_file(c, files[i], &ignored);
+        seen = c->expect_seen;
+        err_clear(&ignored);
+    }
+    free(files);
+    free(c);
+    return seen;
 }
 
 static int
@@ -372,6 +295,8 @@ check_newest(struct audit_file *f, const char *newest, const struct chain_head *
     }
     if (r < 0)
         return r;
+    if (expect->seq && !c->expect_seen && is_in_older(f, expect))
+        c->expect_seen = true;
     chain_check_end(c, false);
     /* A file of which only a torn first line is there belongs to no chain. */
     if (c->records == 0 && c->tail_torn && !f->broken[0])
@@ -388,42 +313,81 @@ is_empty(const char *path)
     return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
 }
 
-int
-audit_file_open(struct audit_file *f, struct err *e)
+/* As we left it? Looked at by name and size, as before every record. */
+static bool
+is_known(const struct audit_file *f, const char *path)
+{
+    struct stat st;
+
+    return f->known && lstat(path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino &&
+           (uint64_t)st.st_size == f->size;
+}
+
+/* Checks the newest of `n` files and goes on after it, or begins anew. */
+static int
+open_newest(struct audit_file *f, const char *newest, const struct chain_head *expect,
+            struct err *e)
+{
+    struct chain_check *c;
+    int r;
+
+    if (is_known(f, newest)) /* a rotation failed half-way */
+        return strcmp(newest, f->path) == 0 ? open_file(f, 0, e)
+                                            : next_file(f, "continues", NULL, e);
+    f->known = false;
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return err_errno(e, ENOMEM, ERR_CLASS_FATAL, "open %s", f->path);
+    r = check_newest(f, newest, expect, c, e);
+    if (r >= 0)
+        r = f->broken[0] ? begin_anew(f, e) : go_on(f, c, e);
+    free(c);
+    return r;
+}
+
+static int
+open_any(struct audit_file *f, const struct chain_head *expect, struct err *e)
 {
     char(*files)[CHAIN_PATH_MAX] = NULL;
-    struct chain_check *c = calloc(1, sizeof(*c));
-    struct chain_head expect;
-    char dir[sizeof(f->path)];
-    int n, r;
+    int n = chain_files(f->path, &files, e);
+    int r = n;
 
-    f->broken[0] = '\0';
-    (void)snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(f->path, '/') - f->path), f->path);
-    read_head(f, &expect);
-    r = c ? 0 : err_errno(e, ENOMEM, ERR_CLASS_FATAL, "open %s", f->path);
-    if (r >= 0 && dir[0])
-        r = fs_mkdirs(dir, 0700, e);
-    n = r < 0 ? r : chain_files(f->path, &files, e);
     if (n > 0 && is_empty(files[n - 1])) {
         (void)unlink(files[n - 1]);
         n--;
     }
-    if (n == 0 && expect.seq) {
-        (void)snprintf(f->broken, sizeof(f->broken),
-                       "the log is gone; its newest record was number %" PRIu64, expect.seq);
-        r = begin_anew(f, false, e);
+    if (n > 0) {
+        r = open_newest(f, files[n - 1], expect, e);
     } else if (n == 0) {
-        new_chain(f);
-        r = next_file(f, "begins", NULL, e);
-    } else if (n > 0) {
-        r = check_newest(f, files[n - 1], &expect, c, e);
-        if (r >= 0)
-            r = f->broken[0] ? begin_anew(f, true, e) : go_on(f, c, e);
-    } else {
-        r = n;
+        f->known = false;
+        if (expect->seq)
+            (void)snprintf(f->broken, sizeof(f->broken),
+                           "the log is gone; its newest record was number %" PRIu64, expect->seq);
+        audit_file_new_chain(f);
+        f->oldest.seq = 0;
+        r = next_file(f, expect->seq ? "break" : "begins", expect->seq ? f->broken : NULL, e);
     }
     free(files);
-    free(c);
+    return r;
+}
+
+int
+audit_file_open(struct audit_file *f, struct err *e)
+{
+    struct chain_head expect = f->head;
+    char dir[sizeof(f->path)];
+    int r = 0;
+
+    f->broken[0] = '\0';
+    (void)snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(f->path, '/') - f->path), f->path);
+    if (!f->head.seq)
+        (void)chain_expected(f->head_path, f->note_path, f->path, &expect);
+    if (dir[0])
+        r = fs_mkdirs(dir, 0700, e);
+    if (r >= 0) {
+        open_note(f);
+        r = open_any(f, &expect, e);
+    }
     if (r < 0) {
         audit_file_close(f);
         return err_prefix(e, "audit log");
@@ -433,29 +397,31 @@ audit_file_open(struct audit_file *f, struct err *e)
 
 /* ---- writing ---- */
 
-static bool
-is_ours(const struct audit_file *f)
+int
+audit_file_ready(struct audit_file *f, struct err *e)
 {
-    struct stat st;
+    if (f->fd >= 0 && is_known(f, f->path))
+        return 0;
+    audit_file_close(f);
+    return audit_file_open(f, e);
+}
 
-    return f->fd >= 0 && lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino &&
-           (uint64_t)st.st_size == f->size;
+void
+audit_file_sync(struct audit_file *f)
+{
+    if (f->fd >= 0)
+        audit_file_note(f);
 }
 
 int
 audit_file_put(struct audit_file *f, const char *members, struct err *e)
 {
-    int r = 0;
+    int r;
 
-    if (!is_ours(f)) {
-        audit_file_close(f);
-        r = audit_file_open(f, e);
-    } else if (f->size >= f->max_size) {
+    audit_file_prune(f);
+    if (f->fd >= 0 && is_known(f, f->path) && f->size >= f->max_size)
         r = rotate(f, e);
-    }
-    if (r >= 0)
-        r = put_line(f, "", members, e);
-    if (r < 0)
-        audit_file_close(f);
-    return r;
+    else
+        r = audit_file_ready(f, e);
+    return r < 0 ? r : audit_file_line(f, "", members, e);
 }

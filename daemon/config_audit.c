@@ -10,7 +10,7 @@
 
 /* A record has to fit, and a file is checked as a whole when pgpud starts. */
 #define SIZE_LEAST (32u << 10)
-#define SIZE_MOST (1u << 30)
+#define SIZE_MOST (64u << 20)
 
 uint64_t
 config_audit_bytes(const char *size)
@@ -37,7 +37,7 @@ check_size(const char *v, const char **why)
 {
     uint64_t n = config_audit_bytes(v);
 
-    *why = "must be a size such as 512KiB or 16MiB, from 32KiB to 1GiB";
+    *why = "must be a size such as 512KiB or 16MiB, from 32KiB to 64MiB";
     return n >= SIZE_LEAST && n <= SIZE_MOST;
 }
 

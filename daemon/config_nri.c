@@ -270,7 +270,7 @@ int
 config_policy(const struct config *c, struct guard_policy *ret, struct err *e)
 {
     struct guard_policy p = {.inject = (enum guard_inject)c->nri.inject,
-                             .wanted = (enum cc_mode)c->mode};
+                             .wanted = (enum cc_mode)c->mode}; /* until guard.c knows better */
 
     for (size_t i = 0; i < GUARD_RULES; i++)
         p.mode[i] = (enum guard_mode)c->nri.rules[i];

@@ -24,6 +24,10 @@
 #define FS_READ                                                                                    \
     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_EXECUTE)
 #define FS_ALL ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
+/* To read a directory, and to write, replace and remove regular files in it. */
+#define FS_FILES                                                                                   \
+    (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_WRITE_FILE |  \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG)
 
 /* Written to when we could still write to the hardware's files: the driver core's probe file. */
 #define SYSFS_PROBE "/sys/bus/pci/drivers_probe"
@@ -93,6 +97,29 @@ allow_tree_of(int ruleset, const char *path)
     allow_top_of(ruleset, real);
 }
 
+/* A directory that others may remove and make anew: a rule on it would end with it, so what it is
+ * in is allowed, with the rights that a file takes and no more. Not where that is as wide as /etc
+ * or /etc/kubernetes: then the directory alone. */
+static void
+allow_remade(int ruleset, const char *path)
+{
+    char parent[PATH_MAX];
+    char *slash;
+    size_t depth = 0;
+
+    allow(ruleset, path, FS_FILES);
+    if (!str_copy(parent, sizeof(parent), path))
+        return;
+    slash = strrchr(parent, '/');
+    if (!slash)
+        return;
+    *slash = '\0';
+    for (const char *p = parent; *p; p++)
+        depth += *p == '/';
+    if (depth >= 3)
+        allow(ruleset, parent, FS_FILES);
+}
+
 static void
 enter_landlock(const struct config *c)
 {
@@ -121,9 +148,8 @@ enter_landlock(const struct config *c)
         allow_tree_of(fd, c->validations.dir);
     else
         allow(fd, c->validations.dir, FS_ALL); /* cc-manager's file is looked for */
-    /* only the directory itself: what stands beside it is not ours to write */
     if (c->nfd.labels != NFD_OFF)
-        allow(fd, c->nfd.dir, FS_ALL);
+        allow_remade(fd, c->nfd.dir);
     for (size_t i = 0; i < c->nri.sockets.n; i++)
         allow_tree_of(fd, c->nri.sockets.v[i]);
     if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)

@@ -116,6 +116,7 @@ add_device(struct view *v, struct unit *u, const struct nri_pod *pod, const char
         .unverified = unit_unverified(u, pod->id, v->why[i], sizeof(v->why[i])),
         /* a switch has no CC knob of its own: it is verified to be as the wanted mode needs it */
         .mode = is_switch ? u->prepared_for : u->verified_mode,
+        .meant = u->prepared_for,
         .ns = o ? o->ns : "",
         .pod = o ? o->pod : "",
         .container = o ? o->container : "",
@@ -136,6 +137,7 @@ view_new(struct node *n, const struct nri_request *req, uint64_t list_after)
         g->kinds[i] = n->resource[i].name;
     g->policy.kinds = g->kinds;
     g->policy.n_kinds = n->n_resources;
+    g->policy.wanted = n->mode.wanted; /* the configuration's, or an operator's */
     v->v.policy = &g->policy;
     v->v.devices = v->dev;
     for (size_t i = 0; i < n->n_units; i++)

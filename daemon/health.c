@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/hw.h"
+#include "daemon/audit.h"
 #include "daemon/metrics.h"
 #include "daemon/node.h"
 
@@ -95,6 +96,20 @@ check_nri(const struct node *n, struct health *h)
               n->conf->nri.sockets.v[0]);
 }
 
+/* Only where the log is required: otherwise GPUs are handed out without it. */
+static void
+check_audit(const struct node *n, struct health *h)
+{
+    const char *why;
+
+    if (!n->conf->audit.required)
+        return;
+    if (audit_is_ok(n->audit, &why))
+        fine(h, "audit");
+    else
+        fault(h, "audit", "audit.required, and the audit log cannot be written: %s", why);
+}
+
 void
 health_ready(const struct node *n, struct health *ret)
 {
@@ -106,6 +121,7 @@ health_ready(const struct node *n, struct health *ret)
     check_kubelet(n, ret);
     check_cdi(n, ret);
     check_nri(n, ret);
+    check_audit(n, ret);
 }
 
 void

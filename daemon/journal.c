@@ -81,6 +81,18 @@ record_of(const struct unit *u, const char *intent)
     return o;
 }
 
+/* A healthy device is looked at again and again: what is on disk already is not written anew. */
+static bool
+is_on_disk(const struct node *n, const char *name, const char *text)
+{
+    _cleanup_free_ char *have = NULL;
+    struct err e = ERR_INIT;
+    size_t len;
+
+    return fs_read_file(n->journal_fd, name, RECORD_MAX, &have, &len, &e) >= 0 &&
+           len == strlen(text) && memcmp(have, text, len) == 0;
+}
+
 void
 journal_put(struct unit *u, const char *intent)
 {
@@ -95,7 +107,9 @@ journal_put(struct unit *u, const char *intent)
         json_object *o = record_of(u, intent);
         const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE);
 
-        r = fs_publish(u->node->journal_fd, name, text, strlen(text), 0600, &e);
+        r = is_on_disk(u->node, name, text)
+                ? 0
+                : fs_publish(u->node->journal_fd, name, text, strlen(text), 0600, &e);
         (void)json_object_put(o);
     }
     act_tell(&u->node->acts, &(struct act){.kind = ACT_JOURNAL, .unit = u, .ok = r >= 0});

@@ -70,14 +70,17 @@ count(const struct node *n, struct labels_view *v, bool *ret_under)
         const struct unit *u = n->unit[i];
         enum modeset_stand s = modeset_stand_of(u);
 
-        v->switches += u->facts.kind == HWD_KIND_NVSWITCH && u->state != UNIT_GONE &&
-                       (u->facts.flags & HWD_FACT_CLAIMED) != 0;
+        bool claimed = (u->facts.flags & HWD_FACT_CLAIMED) != 0;
+        bool gone = u->state == UNIT_GONE && claimed; /* still one of the node's, until dropped */
+
+        v->switches += u->facts.kind == HWD_KIND_NVSWITCH && u->state != UNIT_GONE && claimed;
         *ret_under |= s == MODESET_UNDER || s == MODESET_USED;
-        if (u->facts.kind != HWD_KIND_GPU || s == MODESET_APART)
+        if (u->facts.kind != HWD_KIND_GPU || (s == MODESET_APART && !gone))
             continue;
         v->gpus++;
-        v->ready_gpus += s == MODESET_DONE;
-        v->failed_gpus += s == MODESET_FAILED;
+        /* at rest (`prepare: allocate`) is what it was left as: nobody has looked */
+        v->ready_gpus += s == MODESET_DONE && u->state != UNIT_FOUND;
+        v->failed_gpus += s == MODESET_FAILED || gone;
         v->used_gpus += unit_state_info(u->state)->allocated;
     }
 }
@@ -324,6 +327,19 @@ write_now(struct node *n, bool counts, struct err *e)
     return (int64_t)third;
 }
 
+/* We see and may write the directory that was there when we started (confine.c). */
+static void
+hint_restart(struct err *e)
+{
+    char was[ERR_MSG_MAX];
+
+    if (e->num != EACCES && e->num != ENOENT)
+        return;
+    (void)str_copy(was, sizeof(was), e->msg);
+    (void)err_set(e, e->num, e->cls,
+                  "%.200s (if the directory was made anew while pgpud ran: restart pgpud)", was);
+}
+
 static int on_timer(sd_event_source *s, uint64_t usec, void *ctx);
 
 static int
@@ -334,13 +350,16 @@ update(struct node *n, bool counts, struct err *e)
 
     if (!l->on)
         return 0;
-    /* What our predecessor wrote stands until we know better, or it expires. */
-    if (!l->settled && !n->settled && !n->mode.changing)
+    /* What our predecessor wrote stands until we know better, or it expires. In the middle of a
+     * change too: "not ready" was written before the change was. */
+    if (!l->settled && !n->settled)
         return 0;
     l->settled = true;
     next = write_now(n, counts, e);
-    if (next < 0)
+    if (next < 0) {
+        hint_restart(e);
         say(l, false, e->msg);
+    }
     /* counts that change all the time are not put off for ever */
     if (next != (int64_t)COUNTS_DELAY || !l->counts_due) {
         l->counts_due = next == (int64_t)COUNTS_DELAY;

@@ -12,10 +12,11 @@
  *                               counts, and the host's TEE. The namespace is one that NFD's master
  *                               accepts whatever it is configured to deny
  *
- * "Every GPU" are those that pgpu manages. One that is being scrubbed between two users counts as
- * verified, since it was and is in its mode; with `prepare: allocate` one that is at rest does,
- * since an Allocate verifies it before it answers. The label is a hint for the scheduler: what is
- * handed out is verified whatever it says.
+ * "Every GPU" are those that pgpu manages; one that has left the bus counts as failed until it is
+ * dropped. One that is being scrubbed between two users counts as verified, since it was and is in
+ * its mode. With `prepare: allocate` one that is at rest does not: nobody has looked, so the node
+ * says neither a mode nor ready. The label is a hint for the scheduler: what is handed out is
+ * verified whatever it says.
  *
  * The file carries an expiry time and is refreshed at a third of it, so the labels of a dead pgpud
  * vanish. An orderly stop leaves it, like everything on the node: it expires as well.

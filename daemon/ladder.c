@@ -20,6 +20,8 @@
 #define SLOW_RETRY HW_SEC(600)
 #define HELD_RETRY HW_SEC(10)
 #define RETRY_DOUBLINGS 10u
+/* So many failures in a row are "somebody has it for a moment". */
+#define SOON_RETRIES 5u
 
 enum { RUNG_RETRY, RUNG_FUNCTION, RUNG_BUS, RUNG_REMOVE_RESCAN, RUNG_HOPELESS };
 
@@ -49,16 +51,33 @@ only_wait(const struct unit *u)
     return u->fail_class != ERR_CLASS_HW;
 }
 
+static bool
+held_for_now(const struct unit *u)
+{
+    return u->fail_class == ERR_CLASS_BUSY || u->fail_class == ERR_CLASS_RETRY;
+}
+
 /* Twice as long each time: what somebody holds is looked at often, what is refused ever less. */
 static uint64_t
 retry_delay(struct unit *u, uint64_t base)
 {
-    bool soon = u->fail_class == ERR_CLASS_BUSY || u->fail_class == ERR_CLASS_RETRY;
-    uint64_t most = soon ? HELD_RETRY : SLOW_RETRY;
+    uint64_t most = held_for_now(u) ? HELD_RETRY : SLOW_RETRY;
     uint64_t delay = base << (u->retries < RETRY_DOUBLINGS ? u->retries : RETRY_DOUBLINGS);
 
     u->retries++;
     return delay < most ? delay : most;
+}
+
+bool
+ladder_at_work(const struct unit *u)
+{
+    if (u->state != UNIT_QUARANTINED || u->unfit)
+        return false;
+    if (u->op_seq)
+        return true; /* a reset */
+    if (only_wait(u))
+        return held_for_now(u) && u->retries <= SOON_RETRIES;
+    return u->rung < RUNG_HOPELESS && u->node->conf->manage != MANAGE_VERIFY;
 }
 
 static int
@@ -109,6 +128,7 @@ ladder_arm(struct unit *u)
         }
         u->rung = RUNG_HOPELESS;
         timer_arm(u->node->loop, &u->ladder, SLOW_RETRY, on_ladder, u);
+        promise_update(u->node); /* a change of the mode has nothing to wait for any more */
         return;
     }
     timer_arm(u->node->loop, &u->ladder, base * rungs[u->rung].delay_factor, on_ladder, u);

@@ -348,7 +348,9 @@ op_failed(struct unit *u, const struct hwd_message *m)
 
         /* a condition in the facts is left when it goes; the rest is for the ladder */
         u->unfit = unit_unfit(u, &now, &why);
-        if (!u->unfit)
+        if (u->unfit)
+            promise_update(u->node); /* no recovery: a change of the mode does not wait for one */
+        else
             ladder_arm(u);
     }
 }

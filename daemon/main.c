@@ -10,6 +10,7 @@
 #include "daemon/config_request.h"
 #include "daemon/confine.h"
 #include "daemon/control.h"
+#include "daemon/metrics.h"
 #include "daemon/node.h"
 #include "daemon/pages.h"
 #include "daemon/services.h"
@@ -143,6 +144,7 @@ run(const struct options *o, const struct config *conf, struct err *e)
     struct node *node = NULL;
     struct control *control = NULL;
     struct services services = {0};
+    struct meters *meters;
     pid_t hwd = 0;
     sigset_t mask;
     int r;
@@ -197,8 +199,10 @@ run(const struct options *o, const struct config *conf, struct err *e)
     }
     (void)sd_notify(0, "STOPPING=1");
     control_free(control);
-    pages_free(node);
-    node_free(node);
+    pages_stop(node);
+    meters = node ? node->meters : NULL;
+    node_free(node); /* ends the Allocates under way, and tells: the listeners outlive it */
+    meters_free(meters);
     services_stop(&services);
     (void)sd_event_unref(loop);
     if (hwd > 0)

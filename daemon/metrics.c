@@ -44,6 +44,19 @@ seconds(uint64_t ns)
     return (double)ns / 1e9;
 }
 
+/* Steps as they are called outside: by what happens to the device. Waiting for the firmware is one,
+ * before a step of ours or after a reset; the firmware clears the memory meanwhile, and does not
+ * tell when. */
+static const char *const phase_labels[] = {
+    [HWD_PHASE_NONE] = "none",     [HWD_PHASE_GATE] = "gate",
+    [HWD_PHASE_BIND] = "bind",     [HWD_PHASE_WAKE] = "wake",
+    [HWD_PHASE_HOLD] = "hold",     [HWD_PHASE_BOOT] = "boot_wait",
+    [HWD_PHASE_QUERY] = "query",   [HWD_PHASE_WRITE] = "knob_write",
+    [HWD_PHASE_RESET] = "reset",   [HWD_PHASE_REBOOT] = "boot_wait",
+    [HWD_PHASE_VERIFY] = "verify", [HWD_PHASE_RELEASE] = "unbind",
+};
+_Static_assert(ARRAY_SIZE(phase_labels) == HWD_PHASE_COUNT, "one label per phase");
+
 /* ---- one function for each kind of act that is counted ---- */
 
 static void
@@ -71,7 +84,7 @@ on_operation(struct meters *t, const struct act *a)
         return;
     for (int p = HWD_PHASE_GATE; p < HWD_PHASE_COUNT; p++)
         if (v->phase_ms[p])
-            metric_observe(t->m, METER_PHASE_TIME, LABELS(hwd_phase_name((enum hwd_phase)p)),
+            metric_observe(t->m, METER_PHASE_TIME, LABELS(phase_labels[p]),
                            (double)v->phase_ms[p] / 1e3);
     if (v->resets && a->unit)
         metric_add(t->m, METER_RESETS,
@@ -129,7 +142,6 @@ static void
 on_audit(struct meters *t, const struct act *a)
 {
     metric_add(t->m, a->ok ? METER_AUDIT_RECORDS : METER_AUDIT_FAILURES, NULL, 1);
-    metric_set(t->m, METER_AUDIT_OK, NULL, a->ok);
 }
 
 static void
@@ -199,7 +211,10 @@ begin_at_zero(struct meters *t)
     for (int r = 0; r < GUARD_RULES; r++)
         metric_add(t->m, METER_DENIALS, LABELS(guard_rule_name((enum guard_rule)r)), 0);
     metric_add(t->m, METER_ALLOCATIONS, LABELS("ok", reason_name(REASON_NONE)), 0);
-    metric_add(t->m, METER_ALLOCATIONS, LABELS("error", reason_name(REASON_NONE)), 0);
+    for (int r = REASON_NONE; r < REASON_COUNT; r++) {
+        metric_add(t->m, METER_ALLOCATIONS, LABELS("error", reason_name((enum reason)r)), 0);
+        metric_add(t->m, METER_QUARANTINES, LABELS(reason_name((enum reason)r)), 0);
+    }
 }
 
 int
@@ -220,7 +235,6 @@ meters_new(struct node *n, struct meters **ret, struct err *e)
     metric_set(t->m, METER_BUILD, LABELS(PGPU_VERSION, PGPU_COMMIT), 1);
     metric_set(t->m, METER_START_TIME, NULL, t->started);
     metric_set(t->m, METER_CONFIG_TIME, NULL, t->started);
-    metric_set(t->m, METER_AUDIT_OK, NULL, 1);
     begin_at_zero(t);
     t->beat_due = now_ns();
     (void)on_beat(NULL, 0, t);

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/hw.h"
+#include "daemon/audit.h"
 #include "daemon/config_watch.h"
 #include "daemon/http.h"
 #include "daemon/metrics_impl.h"
@@ -102,6 +103,7 @@ static void
 read_node(struct meters *t)
 {
     const struct node *n = t->node;
+    const char *why;
 
     set_wall(t);
     forget_gone(t);
@@ -120,6 +122,7 @@ read_node(struct meters *t)
     metric_set(t->m, METER_HWD, NULL, hwclient_is_up(n->hw));
     metric_set(t->m, METER_NRI_CONFIGURED, NULL, n->conf->nri.sockets.n > 0);
     metric_set(t->m, METER_NRI, NULL, guard_is_up(n));
+    metric_set(t->m, METER_AUDIT_OK, NULL, audit_is_ok(n->audit, &why));
 }
 
 /* ---- the process ---- */

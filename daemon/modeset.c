@@ -69,6 +69,7 @@ record_put(const struct node *n, const struct modeset *m, struct err *e)
     put_str(o, "from", cc_mode_name(m->from));
     put_str(o, "since", m->since);
     (void)json_object_object_add(o, "changing", json_object_new_boolean(m->changing));
+    (void)json_object_object_add(o, "cancelled", json_object_new_boolean(m->cancelled));
     text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE);
     r = fs_publish(dir, RECORD, text, strlen(text), 0600, e);
     (void)json_object_put(o);
@@ -109,6 +110,7 @@ record_take(struct node *n, json_object *o, const char **why)
     n->mode.wanted = mode;
     n->mode.from = from;
     n->mode.changing = json_object_object_get_ex(o, "changing", &v) && json_object_get_boolean(v);
+    n->mode.cancelled = json_object_object_get_ex(o, "cancelled", &v) && json_object_get_boolean(v);
     (void)str_copy(n->mode.since, sizeof(n->mode.since), get_str(o, "since"));
     return true;
 }
@@ -210,7 +212,8 @@ modeset_stand_of(const struct unit *u)
                        u->facts.reason == REASON_NONE
                    ? MODESET_DONE
                    : MODESET_UNDER;
-    case UNIT_QUARANTINED:
+    case UNIT_QUARANTINED: /* the next rung may still bring it there: the change is not over */
+        return u->node->mode.changing && ladder_at_work(u) ? MODESET_UNDER : MODESET_FAILED;
     case UNIT_STUCK:
         return MODESET_FAILED;
     case UNIT_ARMING:
@@ -243,18 +246,45 @@ count(const struct node *n)
     return t;
 }
 
+static bool
+is_used(const struct unit *u)
+{
+    return unit_state_info(u->state)->allocated ||
+           (u->state == UNIT_RELEASING && u->facts.use == HWD_USE_HELD);
+}
+
+/* Somebody uses it with Protected PCIe while that is not wanted any more, or the other way round.
+ * By what it was prepared for: whatever was wanted in between. */
+static bool
+blocks_board(const struct unit *u)
+{
+    const struct modeset *m = &u->node->mode;
+    uint32_t mode =
+        u->prepared_for == CC_MODE_UNKNOWN ? u->facts.mode_active : (uint32_t)u->prepared_for;
+
+    if (!is_used(u))
+        return false;
+    if (mode > CC_MODE_PPCIE) /* nobody knows */
+        return m->changing && (m->from == CC_MODE_PPCIE) != (m->wanted == CC_MODE_PPCIE);
+    return (mode == CC_MODE_PPCIE) != (m->wanted == CC_MODE_PPCIE);
+}
+
+static bool
+board_is_blocked(const struct node *n)
+{
+    for (size_t i = 0; i < n->n_units; i++)
+        if (blocks_board(n->unit[i]))
+            return true;
+    return false;
+}
+
 bool
 modeset_holds(const struct unit *u)
 {
-    const struct node *n = u->node;
-
-    if (!n->mode.changing || (n->mode.wanted != CC_MODE_PPCIE && n->mode.from != CC_MODE_PPCIE) ||
-        modeset_stand_of(u) != MODESET_UNDER)
+    if (u->state == UNIT_GONE || u->state == UNIT_QUARANTINED || u->state == UNIT_STUCK ||
+        !(u->facts.flags & HWD_FACT_CLAIMED))
         return false;
-    for (size_t i = 0; i < n->n_units; i++)
-        if (modeset_stand_of(n->unit[i]) == MODESET_USED)
-            return true;
-    return false;
+    return !is_used(u) && !unit_in_mode(u) && board_is_blocked(u->node);
 }
 
 void
@@ -281,13 +311,16 @@ modeset_text(const struct node *n, struct buf *out)
     }
     for (size_t i = 0; i < n->n_units; i++) {
         const struct unit *u = n->unit[i];
+        bool waits = modeset_holds(u);
+        /* sent, and its worker has said nothing yet: its turn has not come */
+        bool begun = u->op_seq && u->phase != HWD_PHASE_NONE;
 
         if (modeset_stand_of(u) == MODESET_UNDER)
             (void)buf_putf(out, ", %s %s%s%s", u->id, unit_state_info(u->state)->name,
-                           modeset_holds(u) ? ": waits for the others"
-                           : u->op_seq      ? ": "
-                                            : "",
-                           u->op_seq && !modeset_holds(u) ? hwd_phase_name(u->phase) : "");
+                           waits   ? ": waits for the others"
+                           : begun ? ": "
+                                   : "",
+                           begun && !waits ? hwd_phase_name(u->phase) : "");
     }
     for (size_t i = 0; i < n->n_units; i++)
         if (modeset_stand_of(n->unit[i]) == MODESET_FAILED)
@@ -330,21 +363,33 @@ on_kick(sd_event_source *s, uint64_t usec, void *ctx)
     return 0;
 }
 
+/* Some have waited for the others (wait_for_others in steps.c), and need not any longer. */
+static bool
+may_go_on(const struct node *n)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n->n_units && !any; i++)
+        any = n->unit[i]->reason == REASON_WAIT_RELEASE && !is_used(n->unit[i]);
+    return any && !board_is_blocked(n);
+}
+
 void
 modeset_look(struct node *n)
 {
     struct err e = ERR_INIT;
     struct tally t;
 
-    if (!n->mode.changing || !n->settled || !hwclient_is_up(n->hw))
+    if (!n->settled || !hwclient_is_up(n->hw))
+        return;
+    if (may_go_on(n))
+        timer_arm(n->loop, &n->mode.kick, 0, on_kick, n);
+    if (!n->mode.changing)
         return;
     t = count(n);
-    if (t.under > 0 && t.used == 0 &&
-        (n->mode.wanted == CC_MODE_PPCIE || n->mode.from == CC_MODE_PPCIE))
-        timer_arm(n->loop, &n->mode.kick, 0, on_kick, n); /* they have waited for each other */
     if (t.under > 0 || t.used > 0)
         return;
-    n->mode.changing = false;
+    n->mode.changing = n->mode.cancelled = false;
     if (record_put(n, &n->mode, &e) < 0)
         log_error("cannot write the record of the node's mode", "why", e.msg);
     log_progress(n, "the node's mode is changed", true);
@@ -405,6 +450,12 @@ check_set(const struct node *n, enum cc_mode mode, struct err *e)
         return err_reason(e, EPERM, ERR_CLASS_INVALID, REASON_MODE_FORBIDDEN,
                           "`modes` of pgpu-hwd's configuration does not list %s",
                           cc_mode_name(mode));
+    /* Two modes on one board are enough to look after. */
+    if (n->mode.changing && mode != n->mode.from)
+        return err_set(e, EBUSY, ERR_CLASS_BUSY,
+                       "the change from %s to %s is still under way: wait for it (`pgpuctl mode "
+                       "get`), or cancel it first (`pgpuctl mode cancel --wait`)",
+                       cc_mode_name(n->mode.from), cc_mode_name(n->mode.wanted));
     return mode == CC_MODE_PPCIE ? check_board(n, e) : 0;
 }
 
@@ -437,6 +488,8 @@ begin(struct node *n, enum cc_mode mode, const char *what, struct err *e)
     if (r >= 0) {
         n->mode.from = before.wanted;
         n->mode.wanted = mode;
+        /* there is no third one: back, or back again */
+        n->mode.cancelled = before.changing && !before.cancelled;
         stamp(n->mode.since);
         r = record_put(n, &n->mode, e);
     }
@@ -455,12 +508,13 @@ begin(struct node *n, enum cc_mode mode, const char *what, struct err *e)
         &n->acts,
         &(struct act){
             .kind = ACT_MODE, .ok = true, .mode = mode, .from_mode = before.wanted, .text = what});
-    promise_update(n); /* Unhealthy before anything is done to them */
-    for (size_t i = 0; i < n->n_units; i++) {
+    alloc_mode_changed(n);
+    for (size_t i = 0; i < n->n_units; i++) /* first, or the change could be taken for over */
         if (may_be_cured(n->unit[i]))
             (void)unit_event(n->unit[i], EV_RETRY, REASON_NONE, NULL);
+    promise_update(n); /* Unhealthy before anything is done to them */
+    for (size_t i = 0; i < n->n_units; i++)
         unit_step(n->unit[i]);
-    }
     return 0;
 }
 
@@ -483,6 +537,8 @@ modeset_cancel(struct node *n, struct err *e)
 
     if (!n->mode.changing)
         return err_set(e, EINVAL, ERR_CLASS_INVALID, "no change of the mode is under way");
+    if (n->mode.cancelled)
+        return 0; /* it is on its way back already */
     r = check_set(n, n->mode.from, e);
     if (r < 0)
         return err_prefix(e, "go back to mode %s", cc_mode_name(n->mode.from));

@@ -17,8 +17,12 @@
  *      it can still be answered in the new mode
  *   5. when no device is left to be switched the change is over, and the labels follow the devices
  *
- * Protected PCIe is a property of the whole board: a change to it or away from it drains first, and
- * switches nothing before every device is free.
+ * Only one change is under way at a time: meanwhile there is the way back (cancel), and back again,
+ * but no third mode.
+ *
+ * Protected PCIe is a property of the whole board: nothing is switched to it or away from it before
+ * every device is free. That goes by what the devices in use were prepared for, so it holds across
+ * restarts and new configurations as well.
  *
  * Loop thread.
  */
@@ -43,6 +47,7 @@ struct modeset {
     enum cc_mode wanted; /* in force */
     enum cc_mode from;   /* before the last change; as `wanted` where there was none */
     bool changing;
+    bool cancelled; /* on the way back: `wanted` is what it was before the change began */
     char since[32]; /* of the change, RFC 3339 */
     sd_event_source *kick;
 };
@@ -52,8 +57,8 @@ enum modeset_stand {
     MODESET_APART,  /* not concerned: not ours, or its mode does not differ */
     MODESET_DONE,   /* verified in the wanted mode, or at rest (`prepare: allocate`) */
     MODESET_USED,   /* handed out in the former mode */
-    MODESET_UNDER,  /* being switched, or next */
-    MODESET_FAILED, /* quarantined or stuck */
+    MODESET_UNDER,  /* being switched, or next; failed, and its recovery is at work */
+    MODESET_FAILED, /* quarantined or stuck, and there is nothing to wait for */
 };
 
 /* The configuration's mode, or the one on record. */
@@ -70,9 +75,11 @@ enum modeset_stand modeset_stand_of(const struct unit *u);
 void modeset_look(struct node *n);
 
 /* Begins a change to `mode`, or only says whether it could be begun. Setting the mode in force is
- * no change. INVALID: it cannot be; RETRY: not now. */
+ * no change. INVALID: it cannot be; RETRY: not now; BUSY: a change is under way, and this is
+ * neither its mode nor the one before it. */
 int modeset_set(struct node *n, enum cc_mode mode, bool dry_run, struct err *e);
-/* Back to the mode before the change that is under way; INVALID where none is. */
+/* Back to the mode before the change that is under way; INVALID where none is. Done already where
+ * it is on its way back. */
 int modeset_cancel(struct node *n, struct err *e);
 
 /* `{"mode": …, "config": …, "change": …}`; to be put. */

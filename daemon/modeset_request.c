@@ -45,15 +45,14 @@ unit_json(const struct unit *u)
     put_str(o, "id", u->id);
     put_str(o, "stand", stand_name(modeset_stand_of(u)));
     put_str(o, "state", unit_state_info(u->state)->name);
-    put_str(o, "phase", u->op_seq ? hwd_phase_name(u->phase) : "");
+    put_str(o, "phase", u->op_seq && u->phase != HWD_PHASE_NONE ? hwd_phase_name(u->phase) : "");
     put_bool(o, "waits", modeset_holds(u));
     put_str(o, "namespace", u->owner.ns);
     put_str(o, "pod", u->owner.pod);
     put_str(o, "reason", reason_name(u->reason));
     put_str(o, "why", u->why);
     /* the ladder is at work: it may still succeed */
-    put_bool(o, "recovering",
-             u->state == UNIT_QUARANTINED && !u->unfit && u->rung <= HWD_RUNG_REMOVE_RESCAN + 1);
+    put_bool(o, "recovering", ladder_at_work(u));
     return o;
 }
 

@@ -64,9 +64,16 @@ unit_add(struct node *n, const struct hwd_facts *f)
     }
     n->unit[at] = u;
     n->n_units++;
+    return u;
+}
+
+static void
+log_found(const struct unit *u)
+{
+    const struct hwd_facts *f = &u->facts;
+
     log_info("device found", "device", u->id, "model", f->model, "resource", u->resource, "driver",
              f->driver, "reason", reason_name((enum reason)f->reason), "why", f->text);
-    return u;
 }
 
 bool
@@ -108,6 +115,8 @@ on_facts(void *ctx, const struct hwd_facts *f)
 
     if (!u) {
         u = unit_add(n, f);
+        if (u)
+            log_found(u);
         if (u && hwclient_is_up(n->hw)) {
             promise_update(n);
             unit_step(u);
@@ -120,6 +129,7 @@ on_facts(void *ctx, const struct hwd_facts *f)
     if (u->placeholder) {
         u->placeholder = false;
         resource_of(n->conf, f, u->resource);
+        log_found(u);
     }
     if (u->state == UNIT_GONE && unit_event(u, EV_BACK, REASON_NONE, NULL)) {
         u->classified = false; /* it may still be some pod's */
@@ -338,6 +348,7 @@ add_placeholder(struct node *n, const char *id, const char *intent, const char *
         return;
     u->placeholder = true;
     (void)str_copy(u->resource, sizeof(u->resource), resource);
+    log_info("device known from before", "device", u->id, "resource", u->resource, "was", intent);
     if (strcmp(intent, unit_state_info(UNIT_ALLOCATED)->journal) == 0) {
         u->state = UNIT_ALLOCATED;
         u->classified = true;

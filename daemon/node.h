@@ -256,6 +256,8 @@ void units_settle(struct node *n);
 void ladder_arm(struct unit *u);   /* the unit was quarantined by a failed operation */
 void ladder_reset(struct unit *u); /* it became ready */
 void ladder_result(struct unit *u, const struct hwd_message *m); /* of HWD_OP_RESET */
+/* Quarantined, and what is tried next may cure it soon: not when only the slow retries are left. */
+bool ladder_at_work(const struct unit *u);
 
 /* ---- alloc.c ---- */
 void alloc_request(void *ctx, struct dp_call *call, const char *resource,
@@ -272,6 +274,8 @@ uint64_t alloc_enough(const struct unit *u, uint64_t wish);
 /* A PodResources list that was asked for after the Allocate arrived has been answered. */
 bool alloc_list_is_fresh(const struct unit *u);
 void alloc_fail_all(struct node *n, const char *why);
+/* Another mode is wanted from now on: no answer gives a unit in the former one. */
+void alloc_mode_changed(struct node *n);
 
 /* ---- release.c ---- */
 void pods_refresh(struct node *n); /* ask now, or once more after the one under way */

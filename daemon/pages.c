@@ -92,14 +92,12 @@ pages_new(struct node *n, struct control *c, const char *config_path, struct err
 }
 
 void
-pages_free(struct node *n)
+pages_stop(struct node *n)
 {
     if (!n)
         return;
     http_free(n->http);
     config_watch_free(n->config_watch);
-    meters_free(n->meters);
     n->http = NULL;
     n->config_watch = NULL;
-    n->meters = NULL;
 }

@@ -14,7 +14,7 @@ struct node;
 /* Fills node->meters, node->http and node->config_watch; `config_path` may be NULL. Before the loop
  * runs, and before acts are told. */
 int pages_new(struct node *n, struct control *c, const char *config_path, struct err *e);
-/* Before node_free(); the control socket must be gone. */
-void pages_free(struct node *n);
+/* Nobody is shown anything any more; the control socket must be gone. Before node_free(). */
+void pages_stop(struct node *n);
 
 #endif

@@ -13,7 +13,7 @@ services_start(struct services *s, struct node *n, struct control *c, struct err
         return r;
     act_listen(&n->acts, events_act, s->events);
     control_add(c, events_requests, s->events);
-    r = audit_new(&n->conf->audit, n->conf->state_dir, &n->acts, &s->audit, e);
+    r = audit_new(n->loop, &n->conf->audit, n->conf->state_dir, &n->acts, &s->audit, e);
     if (r < 0)
         return r;
     n->audit = s->audit;

@@ -261,8 +261,10 @@ step_ready(struct unit *u)
             unit_step(u);
         return;
     }
+    if (wait_for_others(u))
+        return;
     if (!unit_in_mode(u)) {
-        if (!wait_for_others(u) && unit_event(u, EV_MODE, REASON_NONE, NULL))
+        if (unit_event(u, EV_MODE, REASON_NONE, NULL))
             unit_step(u);
         return;
     }

@@ -56,7 +56,8 @@ mode_applied(const struct node *n)
     for (size_t i = 0; i < n->n_units; i++) {
         enum modeset_stand s = modeset_stand_of(n->unit[i]);
 
-        if (s != MODESET_DONE && s != MODESET_APART)
+        if ((s != MODESET_DONE && s != MODESET_APART) ||
+            (s == MODESET_DONE && n->unit[i]->state == UNIT_FOUND)) /* nobody has looked yet */
             return false;
         any |= s == MODESET_DONE;
     }

@@ -12,8 +12,8 @@
 static const struct usage_opt options[] = {
     [HWD_O_SOCKET] = {"--socket", "PATH",
                       "listen here (default " HWD_SOCKET_DEFAULT
-                      "); the directory must be ours and closed to others (0700), it is made if "
-                      "missing",
+                      "); the directory must be ours: it is made if missing, closed (0700) if "
+                      "others may only read it, refused if others may write it",
                       "file", 0},
     [HWD_O_CONFIG] = {"--config", "FILE", "YAML or JSON; without it every key has its default",
                       "file", 0},

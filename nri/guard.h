@@ -78,7 +78,7 @@ struct guard_policy {
     const struct guard_set *sets;
     enum guard_mode mode[GUARD_RULES];
     enum guard_inject inject;
-    enum cc_mode wanted; /* what the daemon verifies GPUs to be in */
+    enum cc_mode wanted; /* what the daemon verifies GPUs to be in, now */
     size_t n_kinds;      /* our resource names = CDI kinds */
     const char *const *kinds;
 };
@@ -111,6 +111,8 @@ struct guard_device {
     /* Handed out, and verified since its last use? NULL = yes, else a phrase why not. */
     const char *unverified;
     enum cc_mode mode; /* that it was verified to be in */
+    /* The node's mode when it was prepared; a change of it leaves alone what is handed out. */
+    enum cc_mode meant;
     /* By the kubelet's newest list; "" = not listed (its container may be an init container, which
      * the list leaves out). */
     const char *ns, *pod, *container;

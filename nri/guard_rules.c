@@ -84,10 +84,10 @@ guard_check_cc(struct guard_case *g, const struct guard_device *d)
         return;
     }
     if (g->handler->cls == GUARD_PLAIN) {
-        if (d->mode != wanted)
+        if (d->mode != d->meant)
             guard_find(g, GUARD_RULE_CC,
-                       "GPU %s is in CC mode %s, this node's pods get %s; see pgpuctl status",
-                       SHOWN(40, d->id), cc_mode_name(d->mode), cc_mode_name(wanted));
+                       "GPU %s is in CC mode %s, it was prepared for %s; see pgpuctl status",
+                       SHOWN(40, d->id), cc_mode_name(d->mode), cc_mode_name(d->meant));
         return;
     }
     if (d->mode == CC_MODE_ON || d->mode == CC_MODE_PPCIE)

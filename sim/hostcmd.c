@@ -136,27 +136,36 @@ put_packages(struct host *h)
         h->kubelet, crio ? "cri-o" : "containerd.io", h->runtime_version);
 }
 
+#define KATA_HANDLER                                                                               \
+    "[plugins.\"%s\".containerd.runtimes.kata-qemu-nvidia-gpu-%s]\n"                               \
+    "  runtime_type = \"io.containerd.kata-qemu-nvidia-gpu-%s.v2\"\n"                              \
+    "  privileged_without_host_devices = true\n"                                                   \
+    "  pod_annotations = [\"io.katacontainers.*\"]\n  snapshotter = \"nydus\"\n"                   \
+    "[plugins.\"%s\".containerd.runtimes.kata-qemu-nvidia-gpu-%s.options]\n"                       \
+    "  ConfigPath = \"" KATA "/qemu-nvidia-gpu-%s/configuration-qemu-nvidia-gpu-%s.toml\"\n"
+
+/* Only containerd 2 merges the CRI section of an imported file into that of config.toml; for 1.x
+ * kata-deploy writes into the file itself. */
 static void
 put_containerd(struct host *h)
 {
     bool v2 = h->runtime_version[0] == '2';
     const char *cri = v2 ? "io.containerd.cri.v1.runtime" : "io.containerd.grpc.v1.cri";
+    char handler[2048];
+    int n = snprintf(handler, sizeof(handler), KATA_HANDLER, cri, h->tee, h->tee, cri, h->tee,
+                     h->tee, h->tee);
 
+    if (n < 0 || (size_t)n >= sizeof(handler))
+        h->failed = err_set(&h->e, ENAMETOOLONG, ERR_CLASS_INVALID, "%s: too long", h->tee) < 0;
     put(h, "/etc/containerd/config.toml",
         "version = %d\nimports = [\"/opt/kata/containerd/config.d/*.toml\"]\n\n"
         "[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = false\n  socket_path = \"%s\"\n"
         "  plugin_registration_timeout = \"5s\"\n  plugin_request_timeout = \"2s\"\n\n"
         "[plugins.\"%s\"]\n  enable_cdi = true\n"
-        "[plugins.\"%s\".containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n",
-        v2 ? 3 : 2, h->nri, cri, cri);
-    put(h, "/opt/kata/containerd/config.d/kata-deploy.toml",
-        "[plugins.\"%s\".containerd.runtimes.kata-qemu-nvidia-gpu-%s]\n"
-        "  runtime_type = \"io.containerd.kata-qemu-nvidia-gpu-%s.v2\"\n"
-        "  privileged_without_host_devices = true\n"
-        "  pod_annotations = [\"io.katacontainers.*\"]\n  snapshotter = \"nydus\"\n"
-        "[plugins.\"%s\".containerd.runtimes.kata-qemu-nvidia-gpu-%s.options]\n"
-        "  ConfigPath = \"" KATA "/qemu-nvidia-gpu-%s/configuration-qemu-nvidia-gpu-%s.toml\"\n",
-        cri, h->tee, h->tee, cri, h->tee, h->tee, h->tee);
+        "[plugins.\"%s\".containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n%s",
+        v2 ? 3 : 2, h->nri, cri, cri, v2 ? "" : handler);
+    if (v2)
+        put(h, "/opt/kata/containerd/config.d/kata-deploy.toml", "%s", handler);
     put_process(h, 812, "containerd", "/usr/bin/containerd");
 }
 

@@ -40,15 +40,15 @@ static const char *const required[] = {"example.com/iommu=on", "example.com/size
 /* One ours, one another pod's, one idle, one of an init container, one ours without a node. */
 static const struct guard_device devices[] = {
     {"0000:41:00.0", KIND, "/dev/vfio/devices/vfio3", "/dev/vfio/17", 511, 3, 17, 0, true, true,
-     NULL, CC_MODE_ON, "team", "train", "main", ""},
+     NULL, CC_MODE_ON, CC_MODE_ON, "team", "train", "main", ""},
     {"0000:61:00.0", KIND, "/dev/vfio/devices/vfio5", "/dev/vfio/19", 511, 5, 19, 1, true, true,
-     NULL, CC_MODE_ON, "rivals", "infer", "main", "sandbox-2"},
+     NULL, CC_MODE_ON, CC_MODE_ON, "rivals", "infer", "main", "sandbox-2"},
     {"0000:81:00.0", KIND, "/dev/vfio/devices/vfio6", "/dev/vfio/20", 511, 6, 20, -1, true, false,
-     "not allocated", CC_MODE_OFF, "", "", "", ""},
+     "not allocated", CC_MODE_OFF, CC_MODE_OFF, "", "", "", ""},
     {"0000:a1:00.0", KIND, "/dev/vfio/devices/vfio7", "", 511, 7, -1, -1, false, true, NULL,
-     CC_MODE_DEVTOOLS, "", "", "", ""},
-    {"0000:c1:00.0", KIND, "", "", 0, 0, -1, -1, false, true, NULL, CC_MODE_PPCIE, "team", "train",
-     "other", "sandbox-1"},
+     CC_MODE_DEVTOOLS, CC_MODE_ON, "", "", "", ""},
+    {"0000:c1:00.0", KIND, "", "", 0, 0, -1, -1, false, true, NULL, CC_MODE_PPCIE, CC_MODE_PPCIE,
+     "team", "train", "other", "sandbox-1"},
 };
 
 static void

@@ -183,30 +183,57 @@ an_edit_while_pgpud_is_down_is_found_by_it_and_by_the_verifier(void **state)
     harness_stop(h);
 }
 
-/* It is tried again with the next act that comes 5 s after the last try. */
+/* pgpud tries again by itself. */
 static void
 wait_lost_is_recorded(struct harness *h)
 {
     uint64_t end = h_now_ms() + 40000;
-    int status = 1;
+    bool found = false;
 
-    for (unsigned i = 0; status != 0; i++) {
-        struct h_grant g;
-        char pod[64], *out;
+    while (!found) {
+        int status = 1;
+        char *out = h_ctl(h, &status, "audit tail " LOG " -n 100 --kind gap");
 
-        (void)snprintf(pod, sizeof(pod), "default/n%u " RES "=1", i);
-        h_run(h, &g, pod);
-        pod[strcspn(pod, " ")] = '\0';
-        h_end(h, pod);
-        harness_wait_unit(h, g.id[0], "state", "ready", 10000);
-        out = h_ctl(h, &status, "audit tail " LOG " -n 100 --kind gap");
-        if (status == 0 && !strstr(out, "records are missing"))
-            status = 1;
+        found = status == 0 && strstr(out, "records are missing");
         free(out);
         if (h_now_ms() > end)
             fail_msg("the log does not say what it lost (%s)", harness_dir(h));
         h_sleep_ms(200);
     }
+}
+
+/* A file system of 64 KiB for the log. */
+static void
+mount_small(struct harness *h, char path[128])
+{
+    (void)snprintf(path, 128, "%s/audit", harness_dir(h));
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(mount("none", path, "tmpfs", 0, "size=64k"), 0);
+}
+
+static void
+fill_up(const char *path, char fill[160])
+{
+    int fd;
+
+    (void)snprintf(fill, 160, "%s/fill", path);
+    fd = open(fill, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, fill, 100) > 0)
+        ;
+    (void)close(fd);
+}
+
+static bool
+audit_ok(struct harness *h)
+{
+    json_object *s = harness_status(h), *audit;
+    bool ok;
+
+    assert_true(json_object_object_get_ex(s, "audit", &audit));
+    ok = jbool(audit, "ok");
+    (void)json_object_put(s);
+    return ok;
 }
 
 /* ---- events ---- */
@@ -340,18 +367,10 @@ a_full_disk_stops_the_log_and_nothing_else(void **state)
     char path[128], fill[160];
     struct h_grant g;
     json_object *s, *audit;
-    int fd;
 
     (void)state;
-    (void)snprintf(path, sizeof(path), "%s/audit", harness_dir(h));
-    assert_int_equal(mkdir(path, 0700), 0);
-    assert_int_equal(mount("none", path, "tmpfs", 0, "size=64k"), 0);
-    (void)snprintf(fill, sizeof(fill), "%s/fill", path);
-    fd = open(fill, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    while (write(fd, fill, 100) > 0)
-        ;
-    (void)close(fd);
+    mount_small(h, path);
+    fill_up(path, fill);
     harness_run(h, H_PGPUD);
     harness_wait_healthy(h, RES, 2, 10000);
     h_run(h, &g, "default/a " RES "=1");
@@ -366,6 +385,101 @@ a_full_disk_stops_the_log_and_nothing_else(void **state)
     harness_kill(h, H_PGPUD, SIGTERM);
     expect_verified(h);
     assert_int_equal(umount2(path, MNT_DETACH), 0);
+    harness_stop(h);
+}
+
+/* How many Allocates the log says were answered with devices. */
+static unsigned
+count_granted(struct harness *h)
+{
+    char *out = h_ctl_expect(h, 0, "audit tail " LOG " -n 1000 --kind allocate");
+    unsigned n = 0;
+
+    for (const char *p = out; (p = strstr(p, " handed out ")); p++)
+        n++;
+    free(out);
+    return n;
+}
+
+static void
+where_the_log_is_required_no_gpu_is_handed_out_off_the_record(void **state)
+{
+    struct harness *h = harness_start(&(struct harness_options){
+        .node_args = "--gpus 1", .audit_yaml = "  required: true\n", .no_pgpud = true});
+    char path[128], fill[160], *out;
+    unsigned granted = 0;
+    uint64_t end;
+    bool refused = false;
+
+    (void)state;
+    mount_small(h, path);
+    harness_run(h, H_PGPUD);
+    harness_wait_healthy(h, RES, 1, 10000);
+    harness_run(h, H_RUNTIME);
+    h_runtime_ready(h);
+    out = h_ctl_expect(h, 0, "health ready");
+    h_expect_words(out, "audit: ok");
+    free(out);
+    fill_up(path, fill);
+    /* there is some room left in the log's last page */
+    for (unsigned i = 0; i < 50 && !refused; i++) {
+        json_object *reply = harness_kubelet(h, "run default/p%u " RES "=1", i);
+
+        if (jbool(reply, "ok")) {
+            char pod[32];
+
+            granted++;
+            (void)snprintf(pod, sizeof(pod), "default/p%u", i);
+            h_end(h, pod);
+            (void)json_object_put(reply);
+        } else {
+            h_expect_refusal(reply, "it is required");
+            refused = true;
+        }
+        harness_wait_unit(h, H_GPU0, "state", "ready", 10000);
+    }
+    assert_true(refused);
+    assert_int_equal(count_granted(h), granted);
+    assert_false(audit_ok(h));
+    out = h_ctl_expect(h, 1, "health ready");
+    h_expect_words(out, "audit.required&No space left");
+    free(out);
+    assert_int_equal(unlink(fill), 0);
+    wait_lost_is_recorded(h);
+    end = h_now_ms() + 20000;
+    while (!audit_ok(h) && h_now_ms() < end)
+        h_sleep_ms(50);
+    out = h_ctl_expect(h, 0, "health ready");
+    h_expect_words(out, "audit: ok");
+    free(out);
+    {
+        struct h_grant g;
+
+        h_run(h, &g, "default/z " RES "=1");
+    }
+    assert_int_equal(count_granted(h), granted + 1);
+    expect_verified(h);
+    harness_kill(h, H_PGPUD, SIGTERM);
+    assert_int_equal(umount2(path, MNT_DETACH), 0);
+    harness_stop(h);
+}
+
+static void
+kinds_that_there_are_none_of_are_refused(void **state)
+{
+    struct harness *h = start(&(struct harness_options){.node_args = "--gpus 1"}, 1);
+    char *out = h_ctl_expect(h, 2, "events --kind bogus");
+
+    (void)state;
+    h_expect_words(out, "there is no \"bogus\"");
+    free(out);
+    out = h_ctl_expect(h, 2, "events --kind stat");
+    free(out);
+    out = h_ctl_expect(h, 2, "audit tail " LOG " --kind state --kind gaps");
+    h_expect_words(out, "there is no \"gaps\"");
+    free(out);
+    out = h_ctl_expect(h, 0, "events --kind config --kind nri_event");
+    free(out);
     harness_stop(h);
 }
 
@@ -432,6 +546,8 @@ main(void)
         cmocka_unit_test(pgpud_killed_at_any_moment_leaves_a_chain_that_holds),
         cmocka_unit_test(an_edit_while_pgpud_is_down_is_found_by_it_and_by_the_verifier),
         cmocka_unit_test(a_full_disk_stops_the_log_and_nothing_else),
+        cmocka_unit_test(where_the_log_is_required_no_gpu_is_handed_out_off_the_record),
+        cmocka_unit_test(kinds_that_there_are_none_of_are_refused),
         cmocka_unit_test(the_command_follows_until_pgpud_goes),
         cmocka_unit_test(a_follower_sees_what_happens_as_it_happens),
         cmocka_unit_test(more_followers_than_there_may_be_leave_the_status_alone),

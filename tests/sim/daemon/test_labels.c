@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -158,6 +159,97 @@ without_nfd_nothing_is_made(void **state)
     stop(h);
 }
 
+/* NFD's chart may remove its directories and make them anew. Not below /tmp: pgpud's other
+ * directories are there, and it may write to all of it. */
+static void
+a_directory_that_was_made_anew_is_written_to(void **state)
+{
+    char top[] = "/var/tmp/pgpu-nfd-XXXXXX", path[128];
+    struct harness *h;
+
+    (void)state;
+    cluster_make(&cl, "2s", false, NULL);
+    assert_int_equal(rmdir(cl.nfd), 0);
+    assert_non_null(mkdtemp(top));
+    (void)snprintf(cl.nfd, sizeof(cl.nfd), "%s/features.d", top);
+    assert_int_equal(mkdir(cl.nfd, 0755), 0);
+    (void)snprintf(cl.yaml, sizeof(cl.yaml), "nfd: {dir: %s, expiry: 2s}\n", cl.nfd);
+    h = harness_start(&(struct harness_options){
+        .node_args = "--gpus 1", .pgpud_yaml = cl.yaml, .hwd_yaml = ANY_MODE});
+    cluster_wait_label(h, &cl, READY_LABEL, "true");
+    (void)snprintf(path, sizeof(path), "%s/pgpu", cl.nfd);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(cl.nfd), 0);
+    assert_int_equal(mkdir(cl.nfd, 0755), 0);
+    cluster_wait_label(h, &cl, READY_LABEL, "true");
+    harness_stop(h);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(cl.nfd), 0);
+    assert_int_equal(rmdir(top), 0);
+    cluster_remove(&cl);
+}
+
+/* Who starts in the middle of a change knows nothing yet: what its predecessor wrote stands. */
+static void
+a_restart_in_the_middle_of_a_change_writes_nothing_that_is_not_known(void **state)
+{
+    static const char *const labels[] = {READY_LABEL, MODE_LABEL,
+                                         "pgpu.feature.node.kubernetes.io/gpus",
+                                         "pgpu.feature.node.kubernetes.io/gpus-verified"};
+    static const char *const values[] = {"false", "(none)", "2", "1"};
+    struct harness *h;
+    struct h_grant g;
+    char out[4096];
+    int vm;
+
+    (void)state;
+    cluster_make(&cl, "60s", false, NULL);
+    h = harness_start(&(struct harness_options){
+        .node_args = "--gpus 2", .pgpud_yaml = cl.yaml, .hwd_yaml = ANY_MODE});
+    harness_wait_healthy(h, RES, 2, 10000);
+    cluster_wait_label(h, &cl, READY_LABEL, "true");
+    h_run(h, &g, "default/a " RES "=1");
+    vm = h_vmm_open(h, g.node[0]);
+    assert_true(vm >= 0);
+    harness_wait_unit(h, g.id[0], "state", "in_use", 5000);
+    assert_int_equal(cluster_ctl(h, out, sizeof(out), "mode set off"), 0);
+    harness_wait_healthy(h, RES, 2, 20000);
+    cluster_wait_label(h, &cl, labels[3], "1"); /* the one that is free */
+    harness_kill(h, H_PGPUD, SIGKILL);
+    harness_kill(h, H_HWD, SIGKILL);
+    harness_run(h, H_PGPUD);
+    cluster_wait_mode(h, "changing", "true");
+    for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++)
+        assert_string_equal(cluster_label(&cl, labels[i]), values[i]);
+    harness_run(h, H_HWD);
+    harness_wait_unit(h, g.id[0], "state", "in_use", 10000);
+    (void)close(vm);
+    h_end(h, "default/a");
+    cluster_wait_label(h, &cl, MODE_LABEL, "off");
+    stop(h);
+}
+
+static void
+what_nobody_has_looked_at_is_not_called_ready(void **state)
+{
+    struct harness *h;
+    struct h_grant g;
+
+    (void)state;
+    cluster_make(&cl, "60s", true, "prepare: allocate\n");
+    h = harness_start(&(struct harness_options){.node_args = "--gpus 1", .pgpud_yaml = cl.yaml});
+    harness_wait_healthy(h, RES, 1, 10000);
+    cluster_wait_label(h, &cl, "pgpu.feature.node.kubernetes.io/gpus", "1");
+    assert_string_equal(cluster_label(&cl, READY_LABEL), "false");
+    assert_string_equal(cluster_label(&cl, MODE_LABEL), "(none)");
+    assert_string_equal(cluster_label(&cl, "pgpu.feature.node.kubernetes.io/gpus-verified"), "0");
+    assert_false(cluster_has(cl.validations, ".cc-manager-ctr-ready"));
+    h_run(h, &g, "default/a " RES "=1");
+    cluster_wait_label(h, &cl, READY_LABEL, "true");
+    cluster_wait_file(h, cl.validations, ".cc-manager-ctr-ready");
+    stop(h);
+}
+
 static void
 validations_are_there_while_they_are_true(void **state)
 {
@@ -208,6 +300,9 @@ main(void)
         cmocka_unit_test(the_labels_of_a_dead_pgpud_expire),
         cmocka_unit_test(labels_that_somebody_else_sets_are_left_to_them),
         cmocka_unit_test(without_nfd_nothing_is_made),
+        cmocka_unit_test(a_directory_that_was_made_anew_is_written_to),
+        cmocka_unit_test(a_restart_in_the_middle_of_a_change_writes_nothing_that_is_not_known),
+        cmocka_unit_test(what_nobody_has_looked_at_is_not_called_ready),
         cmocka_unit_test(validations_are_there_while_they_are_true),
     };
 

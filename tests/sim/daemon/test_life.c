@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -104,6 +105,96 @@ allocate_policy_leaves_gpus_untouched_until_asked(void **state)
     harness_wait_unit(h, g.id[0], "state", "ready", 10000);
     harness_wait_healthy(h, RES, 8, 5000);
     h_no_violations(h);
+    harness_stop(h);
+}
+
+/* How many lines of pgpud's log have both words. */
+static unsigned
+log_lines(struct harness *h, const char *word, const char *other)
+{
+    char path[128], line[2048];
+    unsigned n = 0;
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "%s/pgpud.log", harness_dir(h));
+    f = fopen(path, "re");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        n += strstr(line, word) && strstr(line, other);
+    (void)fclose(f);
+    return n;
+}
+
+/* Every record that is written is flushed to disk. */
+static void
+a_look_that_finds_nothing_new_writes_nothing(void **state)
+{
+    struct harness *h = harness_start(&(struct harness_options){
+        .node_args = "--gpus 1", .pgpud_yaml = "health_interval: 100ms\n"});
+    uint64_t end = h_now_ms() + 30000;
+    struct stat before, after;
+    unsigned looks;
+    char path[160];
+
+    (void)state;
+    harness_wait_healthy(h, RES, 1, 10000);
+    (void)snprintf(path, sizeof(path), "%s/state/dev/" H_GPU0 ".json", harness_dir(h));
+    assert_int_equal(stat(path, &before), 0);
+    looks = log_lines(h, "op=verify", "msg=operation");
+    while (log_lines(h, "op=verify", "msg=operation") < looks + 4) {
+        if (h_now_ms() > end)
+            fail_msg("nobody looks at the GPU");
+        h_sleep_ms(20);
+    }
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+    h_no_violations(h);
+    harness_stop(h);
+}
+
+static void
+a_restart_says_what_it_found(void **state)
+{
+    struct harness *h = harness_start(&(struct harness_options){.node_args = "--gpus 1"});
+
+    (void)state;
+    harness_wait_healthy(h, RES, 1, 10000);
+    assert_int_equal(log_lines(h, "device found", "model=\"GH100"), 1);
+    harness_kill(h, H_PGPUD, SIGTERM);
+    harness_run(h, H_PGPUD);
+    harness_wait_unit(h, H_GPU0, "state", "ready", 10000);
+    assert_int_equal(log_lines(h, "device known from before", "resource=" RES), 1);
+    /* with what the hardware service says of it, and only then */
+    assert_int_equal(log_lines(h, "device found", "model=\"GH100"), 2);
+    assert_int_equal(log_lines(h, "device found", "device=" H_GPU0), 2);
+    harness_stop(h);
+}
+
+/* Who listens to what happens (metrics, audit log, followers) hears of its end as well. */
+static void
+an_orderly_stop_ends_an_allocate_that_is_under_way(void **state)
+{
+    struct harness *h =
+        harness_start(&(struct harness_options){.node_args = "--gpus 1", .pod_poll = "60s"});
+    struct harness_call *call;
+    struct h_grant g;
+    int vm;
+
+    (void)state;
+    harness_wait_healthy(h, RES, 1, 10000);
+    h_run(h, &g, "default/former " RES "=1");
+    vm = h_vmm_open(h, g.node[0]);
+    assert_true(vm >= 0);
+    harness_wait_unit(h, g.id[0], "state", "in_use", 5000);
+    h_end(h, "default/former");
+    call = harness_kubelet_async(h, "run default/next " RES "=1");
+    harness_wait_unit(h, g.id[0], "state", "releasing", 10000);
+    harness_kill(h, H_PGPUD, SIGTERM);
+    h_expect_refusal(harness_join(call), "pgpud is stopping");
+    assert_int_equal(log_lines(h, "allocate failed", "pgpud is stopping"), 1);
+    assert_int_equal(log_lines(h, "AddressSanitizer", ""), 0);
+    (void)close(vm);
     harness_stop(h);
 }
 
@@ -363,6 +454,9 @@ main(void)
         cmocka_unit_test(eager_arms_all_and_hands_out_verified_gpus),
         cmocka_unit_test(a_used_gpu_is_scrubbed_before_it_is_offered_again),
         cmocka_unit_test(allocate_policy_leaves_gpus_untouched_until_asked),
+        cmocka_unit_test(a_look_that_finds_nothing_new_writes_nothing),
+        cmocka_unit_test(a_restart_says_what_it_found),
+        cmocka_unit_test(an_orderly_stop_ends_an_allocate_that_is_under_way),
         cmocka_unit_test(verify_policy_binds_and_resets_nothing),
         cmocka_unit_test(a_gpu_that_refuses_the_mode_is_quarantined_with_the_reason),
         cmocka_unit_test(switches_of_one_group_go_together_or_not_at_all),

@@ -24,6 +24,8 @@
 
 static struct cluster cl;
 
+static void set_mode(struct harness *h, const char *mode);
+
 static struct harness *
 start(const char *node_args, const char *more)
 {
@@ -162,6 +164,157 @@ a_second_answer_for_a_gpu_that_nobody_opened_is_in_the_new_mode(void **state)
     assert_false(h_is_on(h, g.id[0]));
     harness_wait_unit(h, g.id[0], "verified", "off", 5000);
     cluster_wait_mode(h, "changing", "false");
+    stop(h);
+}
+
+/* Of two GPUs one is handed over at once, the other after its former VM has gone: the first must
+ * not be given in the former mode beside the second in the new one. */
+static void
+an_allocate_that_waits_is_not_answered_in_two_modes(void **state)
+{
+    struct harness *h = start("--gpus 2", NULL);
+    struct harness_call *call;
+    struct h_grant g;
+    const char *other;
+    int vm;
+
+    (void)state;
+    harness_wait_healthy(h, RES, 2, 10000);
+    h_run(h, &g, "default/former " RES "=1");
+    other = strcmp(g.id[0], H_GPU0) == 0 ? H_GPU1 : H_GPU0;
+    vm = h_vmm_open(h, g.node[0]);
+    assert_true(vm >= 0);
+    harness_wait_unit(h, g.id[0], "state", "in_use", 5000);
+    /* the pod has ended for the kubelet, its VM has not */
+    h_end(h, "default/former");
+    call = harness_kubelet_async(h, "run default/both " RES "=2");
+    harness_wait_unit(h, other, "state", "allocated", 10000);
+    harness_wait_unit(h, g.id[0], "state", "releasing", 10000);
+    ctl(h, 0, "mode off", "mode set off");
+    (void)close(vm);
+    h_expect_refusal(harness_join(call), "mode is being changed");
+    cluster_wait_mode(h, "changing", "false");
+    assert_string_equal(cluster_mode(h, "progress"), "2 of 2 switched");
+    assert_false(h_is_on(h, H_GPU0) || h_is_on(h, H_GPU1));
+    h_run(h, &g, "default/late " RES "=2");
+    stop(h);
+}
+
+/* Pods get what the node's mode is now, and keep what they were given before. */
+static void
+the_guard_goes_by_the_mode_that_an_operator_has_set(void **state)
+{
+    struct harness *h = start("--gpus 3", NULL);
+    struct h_grant before, after, g;
+
+    (void)state;
+    harness_run(h, H_RUNTIME);
+    h_runtime_ready(h);
+    harness_wait_healthy(h, RES, 3, 10000);
+    h_run(h, &before, "default/before " RES "=1");
+    h_run(h, &g, "default/secret " RES "=1");
+    ctl(h, 0, "being changed from on", "mode set off");
+    /* allocated before the change, and started after it began */
+    h_runtime_ok(h, "run-pod default before kata-qemu-nvidia-gpu kata");
+    h_runtime_ok(h, "create-container default/before main");
+    h_runtime_ok(h, "run-pod default secret kata-qemu-nvidia-gpu-snp kata");
+    harness_wait_healthy(h, RES, 3, 20000);
+    h_run(h, &after, "default/after " RES "=1");
+    assert_false(h_is_on(h, after.id[0]));
+    h_runtime_ok(h, "run-pod default after kata-qemu-nvidia-gpu kata");
+    h_runtime_ok(h, "create-container default/after main");
+    stop(h);
+}
+
+/* Cancelled while a GPU is in use in the new mode, so that the way back takes its time. */
+static void
+there_is_one_change_at_a_time_and_it_is_cancelled_once(void **state)
+{
+    struct harness *h = start("--gpus 2", "unlock_devtools: true\n");
+    struct h_grant a, b;
+    int vm;
+
+    (void)state;
+    harness_wait_healthy(h, RES, 2, 10000);
+    h_run(h, &a, "default/a " RES "=1");
+    vm = h_vmm_open(h, a.node[0]);
+    assert_true(vm >= 0);
+    harness_wait_unit(h, a.id[0], "state", "in_use", 5000);
+    ctl(h, 0, "being changed from on", "mode set off");
+    harness_wait_healthy(h, RES, 2, 20000);
+    h_run(h, &b, "default/b " RES "=1");
+    assert_false(h_is_on(h, b.id[0]));
+    ctl(h, 1, "from on to off is still under way", "mode set devtools");
+    ctl(h, 0, "being changed from off", "mode cancel");
+    ctl(h, 0, "being changed from off", "mode cancel");
+    assert_string_equal(cluster_mode(h, "mode"), "on");
+    ctl(h, 1, "still under way", "mode set devtools --dry-run");
+    /* that it is on the way back is not forgotten */
+    harness_kill(h, H_PGPUD, SIGKILL);
+    harness_run(h, H_PGPUD);
+    cluster_wait_mode(h, "mode", "on");
+    harness_wait_unit(h, a.id[0], "state", "in_use", 10000);
+    ctl(h, 0, "being changed from off", "mode cancel");
+    assert_string_equal(cluster_mode(h, "mode"), "on");
+    /* set again it is the change of before, and can be cancelled again */
+    set_mode(h, "off");
+    assert_string_equal(cluster_mode(h, "mode"), "off");
+    ctl(h, 0, "being changed from off", "mode cancel");
+    h_end(h, "default/b");
+    cluster_wait_mode(h, "changing", "false");
+    assert_string_equal(cluster_mode(h, "mode"), "on");
+    assert_string_equal(cluster_mode(h, "progress"), "2 of 2 switched");
+    assert_true(h_is_on(h, b.id[0]));
+    ctl(h, 1, "no change of the mode is under way", "mode cancel");
+    (void)close(vm);
+    stop(h);
+}
+
+/* Between two rungs nothing is under way for a GPU that has failed, and still the change is not
+ * over. (It takes several seconds each time to find that it does not boot: rungs enough are left.)
+ */
+static void
+a_change_is_over_when_recovery_is(void **state)
+{
+    struct harness *h = start("--gpus 2", NULL);
+
+    (void)state;
+    harness_wait_healthy(h, RES, 2, 10000);
+    free(harness_node(h, "fault %s boot-never", H_GPU1));
+    ctl(h, 0, "being changed from on", "mode set off");
+    harness_wait_unit(h, H_GPU0, "state", "ready", 20000);
+    harness_wait_unit(h, H_GPU1, "state", "quarantined", 30000);
+    free(harness_node(h, "fault %s clear", H_GPU1));
+    assert_string_equal(cluster_mode(h, "changing"), "true");
+    cluster_wait_mode(h, "changing", "false");
+    assert_string_equal(cluster_mode(h, "progress"), "2 of 2 switched");
+    assert_false(h_is_on(h, H_GPU1));
+    cluster_wait_label(h, &cl, MODE_LABEL, "off");
+    /* and where nothing cures it, it is over all the same */
+    free(harness_node(h, "fault %s write-refused=8", H_GPU1));
+    ctl(h, 0, "being changed from off", "mode set on");
+    cluster_wait_mode(h, "changing", "false");
+    harness_wait_unit(h, H_GPU1, "state", "quarantined", 0);
+    ctl(h, 1, "1 of 2 switched", "mode set on --wait --timeout 60s");
+    cluster_wait_label(h, &cl, MODE_LABEL, "failed");
+    stop(h);
+}
+
+/* pgpu-hwd does not allow the configured mode: nothing but another mode cures that. */
+static void
+what_only_another_mode_cures_is_tried_again_at_once(void **state)
+{
+    struct harness *h;
+
+    (void)state;
+    cluster_make(&cl, "60s", true, "mode: \"off\"\n");
+    h = harness_start(&(struct harness_options){.node_args = "--gpus 1", .pgpud_yaml = cl.yaml});
+    harness_wait_unit(h, H_GPU0, "reason", "MODE_FORBIDDEN", 10000);
+    cluster_wait_label(h, &cl, MODE_LABEL, "failed");
+    ctl(h, 0, "being changed from off", "mode set on");
+    cluster_wait_mode(h, "changing", "false");
+    assert_string_equal(cluster_mode(h, "progress"), "1 of 1 switched");
+    assert_true(h_is_on(h, H_GPU0));
     stop(h);
 }
 
@@ -415,6 +568,48 @@ protected_pcie_switches_the_whole_board_at_once(void **state)
     stop(h);
 }
 
+static void
+a_third_mode_does_not_loosen_the_hold_on_the_board(void **state)
+{
+    struct harness *h = start("--gpus 8 --nvswitches 4", "mode: ppcie\n");
+    struct h_grant g;
+    json_object *s;
+    int vm;
+
+    (void)state;
+    harness_wait_healthy(h, RES, 8, 20000);
+    harness_wait_healthy(h, "nvidia.com/nvswitch", 4, 20000);
+    h_run(h, &g, "default/model " RES "=2");
+    vm = h_vmm_open(h, g.node[0]);
+    assert_true(vm >= 0);
+    harness_wait_unit(h, g.id[0], "state", "in_use", 5000);
+    ctl(h, 0, "waits for the others", "mode set on");
+    ctl(h, 1, "from ppcie to on is still under way", "mode set off");
+    harness_wait_healthy(h, RES, 2, 10000);
+    s = harness_status(h);
+    for (size_t i = 0; i < 12; i++) {
+        json_object *u = json_object_array_get_idx(json_object_object_get(s, "units"), i);
+        const char *state_now = jstr(u, "state");
+
+        if (strcmp(state_now, "ready") != 0 && strcmp(state_now, "allocated") != 0 &&
+            strcmp(state_now, "in_use") != 0)
+            fail_msg("%s is %s: something was done to it", jstr(u, "id"), state_now);
+    }
+    (void)json_object_put(s);
+    ctl(h, 0, "12 of 12 switched", "mode cancel --wait --timeout 60s");
+    harness_wait_healthy(h, RES, 8, 10000);
+    harness_wait_healthy(h, "nvidia.com/nvswitch", 4, 10000);
+    s = harness_status(h);
+    for (size_t i = 0; i < 12; i++) { /* they have waited for nothing */
+        json_object *u = json_object_array_get_idx(json_object_object_get(s, "units"), i);
+
+        assert_string_not_equal(jstr(u, "reason"), "WAIT_RELEASE");
+    }
+    (void)json_object_put(s);
+    (void)close(vm);
+    stop(h);
+}
+
 int
 main(void)
 {
@@ -423,12 +618,18 @@ main(void)
         cmocka_unit_test(waiting_for_it_says_how_far_it_is),
         cmocka_unit_test(an_allocate_under_way_is_not_answered_in_the_former_mode),
         cmocka_unit_test(a_second_answer_for_a_gpu_that_nobody_opened_is_in_the_new_mode),
+        cmocka_unit_test(an_allocate_that_waits_is_not_answered_in_two_modes),
+        cmocka_unit_test(the_guard_goes_by_the_mode_that_an_operator_has_set),
         cmocka_unit_test(cancelling_goes_back),
+        cmocka_unit_test(there_is_one_change_at_a_time_and_it_is_cancelled_once),
+        cmocka_unit_test(a_change_is_over_when_recovery_is),
+        cmocka_unit_test(what_only_another_mode_cures_is_tried_again_at_once),
         cmocka_unit_test(a_change_survives_the_death_of_pgpud),
         cmocka_unit_test(a_change_survives_the_death_of_hwd),
         cmocka_unit_test(a_mode_that_was_set_ends_with_the_boot),
         cmocka_unit_test(what_cannot_end_well_is_refused_before_it_begins),
         cmocka_unit_test(protected_pcie_switches_the_whole_board_at_once),
+        cmocka_unit_test(a_third_mode_does_not_loosen_the_hold_on_the_board),
     };
 
     if (!harness_possible())

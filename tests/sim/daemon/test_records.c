@@ -73,7 +73,7 @@ static void
 put_records(struct harness *h, const char *row)
 {
     static const char *const files[] = {"state/dev/" H_GPU0 ".json", "state/dev/zz.json",
-                                        "hwd/former/" H_GPU0};
+                                        ("hwd/former/" H_GPU0)};
     char text[LONG + 1], path[256];
     size_t n = text_of(row, text, sizeof(text));
 

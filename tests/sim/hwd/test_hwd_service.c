@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -226,23 +227,33 @@ stopping_waits_for_what_is_under_way_and_leaves_the_node_alone(void **state)
     kit_stop(k);
 }
 
-/* Starts another one and returns its exit status. */
-static int
-second(const struct kit *k, const char *socket)
+static pid_t
+start_second(const struct kit *k, const char *socket)
 {
     pid_t pid = fork();
-    int st;
 
+    assert_true(pid >= 0);
     if (pid == 0) {
         char bin[256], root[128];
 
         (void)snprintf(bin, sizeof(bin), "%s/hwd/pgpu-hwd", getenv("PGPU_BIN_DIR"));
         (void)snprintf(root, sizeof(root), "%s/root", k->dir);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (!freopen("/dev/null", "w", stderr))
             _exit(126);
         (void)execl(bin, bin, "--root", root, "--socket", socket, NULL);
         _exit(127);
     }
+    return pid;
+}
+
+/* Starts another one, which is to end by itself; its exit status. */
+static int
+second(const struct kit *k, const char *socket)
+{
+    pid_t pid = start_second(k, socket);
+    int st;
+
     assert_int_equal(waitpid(pid, &st, 0), pid);
     return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
 }
@@ -252,6 +263,7 @@ a_second_instance_and_open_directories_are_refused(void **state)
 {
     struct kit *k = kit_start(FAST "--gpus 1", "");
     struct client *c = client_open(k);
+    struct stat st;
     char path[128];
 
     (void)state;
@@ -262,8 +274,40 @@ a_second_instance_and_open_directories_are_refused(void **state)
     assert_int_equal(chmod(path, 0775), 0);
     (void)snprintf(path, sizeof(path), "%s/open/hwd.sock", k->dir);
     assert_int_equal(second(k, path), 1);
+    assert_int_equal(lstat(path, &st), -1);
     assert_ok(client_do(c, HWD_OP_PREPARE, GPU0, CC_MODE_ON, 0));
     client_close(c);
+    kit_stop(k);
+}
+
+/* The kubelet makes the directories of a pod with mode 0755. */
+static void
+a_directory_that_others_may_only_read_is_closed_and_used(void **state)
+{
+    struct kit *k = kit_start(FAST "--gpus 1", "");
+    uint64_t end = kit_now_ms() + 30000;
+    struct stat st;
+    char path[128], dir[128];
+    pid_t pid;
+    int status;
+
+    (void)state;
+    (void)snprintf(dir, sizeof(dir), "%s/open", k->dir);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(chmod(dir, 0755), 0);
+    (void)snprintf(path, sizeof(path), "%s/open/hwd.sock", k->dir);
+    pid = start_second(k, path);
+    while (lstat(path, &st) < 0) {
+        assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+        assert_true(kit_now_ms() < end);
+        kit_sleep_ms(20);
+    }
+    assert_true(S_ISSOCK(st.st_mode));
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    assert_int_equal(kill(pid, SIGTERM), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     kit_stop(k);
 }
 
@@ -299,6 +343,7 @@ main(void)
         cmocka_unit_test(killed_and_started_again_it_finds_everything_as_it_is),
         cmocka_unit_test(stopping_waits_for_what_is_under_way_and_leaves_the_node_alone),
         cmocka_unit_test(a_second_instance_and_open_directories_are_refused),
+        cmocka_unit_test(a_directory_that_others_may_only_read_is_closed_and_used),
         cmocka_unit_test(a_second_request_on_a_busy_unit_is_refused),
     };
 

@@ -100,8 +100,11 @@ what_the_service_holds_or_works_on_is_refused(void **state)
     assert_ok(client_do(c, HWD_OP_PREPARE, GPU0, CC_MODE_ON, 0));
     ctl(k, 1, "cc set " GPU0 " --mode off --yes");
     has("IN_USE");
-    has("pgpu-hwd");
+    has("held by pgpu-hwd");
+    has("stop pgpu-hwd");
+    assert_null(strstr(out, "stop the VM"));
     ctl(k, 1, "cc query " GPU0);
+    has("pgpuctl status");
     seq = client_send(c, HWD_OP_PREPARE, GPU1, CC_MODE_ON, 0, 0, 0);
     kit_sleep_ms(150);
     ctl(k, 1, "cc reset " GPU1 " --yes");

@@ -32,7 +32,7 @@ struct log {
     char *line[LINES_MAX]; /* with newline */
 };
 
-static void
+__attribute__((format(printf, 2, 3))) static void
 add(struct log *l, const char *fmt, ...)
 {
     char members[1024];

@@ -207,11 +207,19 @@ help_counts_more_than_mistakes_wherever_it_stands(void **state)
     assert_string_equal(p.err, "");
     p = PARSE(&tool, &a, "tool", "look", "--lines", "--help");
     assert_int_equal(p.status, 0);
-    p = PARSE(&tool, &a, "tool", "lokk", "--help");
-    assert_int_equal(p.status, 0);
-    assert_has(p.out, "Usage: tool [OPTION]... VERB ...\n");
     p = PARSE(&tool, &a, "tool", "look", "--", "--help");
     assert_int_equal(p.status, -1);
+}
+
+static void
+there_is_no_help_for_a_verb_that_there_is_not(void **state)
+{
+    (void)state;
+    is_wrong(PARSE(&tool, &a, "tool", "lokk", "--help"),
+             "tool: unknown verb \"lokk\", did you mean \"look\"? (see tool --help)\n");
+    is_wrong(PARSE(&tool, &a, "tool", "--help", "frobnicate"), "unknown verb \"frobnicate\"");
+    is_wrong(PARSE(&tool, &a, "tool", "mode", "gte", "-h"), "tool mode: unknown verb \"gte\"");
+    is_wrong(PARSE(&tool, &a, "tool", "--version", "frobnicate"), "unknown verb");
 }
 
 static void
@@ -334,6 +342,7 @@ main(void)
         cmocka_unit_test(arguments_are_counted_by_the_text_of_the_help),
         cmocka_unit_test(what_follows_a_command_for_somebody_else_is_not_looked_at),
         cmocka_unit_test(help_counts_more_than_mistakes_wherever_it_stands),
+        cmocka_unit_test(there_is_no_help_for_a_verb_that_there_is_not),
         cmocka_unit_test(the_version_is_the_programs_alone),
         cmocka_unit_test(without_a_verb_the_help_goes_to_standard_error),
         cmocka_unit_test(no_control_character_of_the_command_line_is_printed),

@@ -14,6 +14,11 @@
     "configuration-qemu-nvidia-gpu-snp.toml"
 #define PLUGINS "/var/lib/kubelet/device-plugins"
 #define DPKG "/var/lib/dpkg/status"
+#define PLAIN_SNP                                                                                  \
+    "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.kata-qemu-snp]\n"               \
+    "runtime_type = \"io.containerd.kata-qemu-snp.v2\"\n"                                          \
+    "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.kata-qemu-snp.options]\n"       \
+    "ConfigPath = \"/opt/kata/plain.toml\"\n"
 #define GOOD_CDI(node)                                                                             \
     "{\"cdiVersion\":\"0.5.0\",\"kind\":\"nvidia.com/pgpu\",\"devices\":[{\"name\":\"0\","         \
     "\"containerEdits\":{\"deviceNodes\":[{\"path\":\"" node "\"}]}}]}"
@@ -25,6 +30,7 @@ const struct doctor_case doctor_cases[] = {
     {"KVM_NOT_LOADED", "error", "kvm_amd", "", {{DE_REMOVE, "/sys/module/kvm_amd", 0, 0}}},
     {"KVM_NOT_LOADED", "error", "kvm_intel", "--tee tdx", {{DE_NONE, 0, 0, 0}}},
     {"SNP_CPU", "error", NULL, "", {{DE_SUB, "/proc/cpuinfo", " sev_snp", ""}}},
+    {"SNP_OFF", "unknown", "may not apply", "--tee tdx", {{DE_NONE, 0, 0, 0}}},
     {"SNP_OFF", "error", "sev_snp=N", "", {{DE_WRITE, "/sys/module/kvm_amd/parameters/sev_snp", "N\n", 0}}},
     {"SEV_DEVICE_MISSING", "error", "modprobe ccp", "", {{DE_REMOVE, "/dev/sev", 0, 0}}},
     {"SNP_NO_ASIDS", "error", "no sev_es", "", {{DE_WRITE, "/sys/fs/cgroup/misc.capacity", "sev 410\n", 0}}},
@@ -32,6 +38,18 @@ const struct doctor_case doctor_cases[] = {
     {"SNP_NO_ASIDS", "unknown", NULL, "", {{DE_REMOVE, "/sys/fs/cgroup/misc.capacity", 0, 0}}},
     {"IOMMU_PASSTHROUGH", "error", "remove iommu=pt", "", {{DE_SUB, "/proc/cmdline", "quiet", "quiet iommu=pt"}}},
     {"IOMMU_PASSTHROUGH", "error", "amd_iommu=pgtbl_v2", "", {{DE_SUB, "/proc/cmdline", "amd_iommu=on", "amd_iommu=pgtbl_v2"}}},
+    {"IOMMU_PASSTHROUGH", "error", "remove iommu=pt,nomerge", "", {{DE_SUB, "/proc/cmdline", "quiet", "quiet iommu=pt,nomerge"}}},
+    {"IOMMU_PASSTHROUGH", "error", "remove iommu=soft,pt", "", {{DE_SUB, "/proc/cmdline", "quiet", "quiet iommu=soft,pt"}}},
+    {"IOMMU_PASSTHROUGH", "error", "remove iommu.passthrough=on", "", {{DE_SUB, "/proc/cmdline", "quiet", "quiet iommu.passthrough=on"}}},
+    {"IOMMU_PASSTHROUGH", "error", "remove iommu.passthrough=y", "", {{DE_SUB, "/proc/cmdline", "quiet", "quiet iommu.passthrough=y"}}},
+    {"IOMMU_PASSTHROUGH", "error", "pgtbl_v2", "", {{DE_SUB, "/proc/cmdline", "amd_iommu=on", "amd_iommu=fullflush,pgtbl_v2"}}},
+    {"IOMMU_PASSTHROUGH", "error", "remove amd_iommu=off", "", {{DE_SUB, "/proc/cmdline", "amd_iommu=on", "amd_iommu=off"}}},
+    {"IOMMU_PASSTHROUGH", "ok", NULL, "", {{DE_SUB, "/proc/cmdline", "quiet", "iommu=pt iommu.passthrough=off"}}},
+    {"IOMMU_PASSTHROUGH", "ok", NULL, "", {{DE_SUB, "/proc/cmdline", "quiet", "iommu=pt iommu=nopt"}}},
+    {"IOMMU_PASSTHROUGH", "error", "2 of 2 groups", "", {{DE_WRITE, "/sys/kernel/iommu_groups/0/type", "identity\n", 0},
+        {DE_WRITE, "/sys/kernel/iommu_groups/1/type", "identity\n", 0}}},
+    {"IOMMU_PASSTHROUGH", "ok", NULL, "", {{DE_WRITE, "/sys/kernel/iommu_groups/0/type", "identity\n", 0},
+        {DE_WRITE, "/sys/kernel/iommu_groups/1/type", "DMA-FQ\n", 0}}},
     {"TDX_OFF", "error", "the CPU has TDX", "--tee tdx", {{DE_DIR, "/sys/module/kvm_intel", 0, 0}}},
     /* kernel */
     {"LOCKDOWN", "info", NULL, "", {{DE_WRITE, "/sys/kernel/security/lockdown", "none [integrity] confidentiality\n", 0}}},
@@ -80,9 +98,13 @@ const struct doctor_case doctor_cases[] = {
     {"MODES_MIXED", "warning", "1 off, 1 on", "", {{DE_MODE, 0, "0", "0"}}},
     {"MODE_MISMATCH", "info", "off, wanted is on", "", {{DE_MODE, 0, "0", "0"}}},
     {"MODE_MISMATCH", "warning", NULL, "", {{DE_MODE, 0, "0", "0"}, {DE_WRITE, CONF, "manage: verify\n", 0}}},
+    /* `pgpuctl mode set off`: the configuration says on */
+    {"MODE_MISMATCH", "info", "on, wanted is off", "", {{DE_STATUS, 0, "\"mode\":\"on\"", "\"mode\":\"off\""}}},
+    {"MODE_MISMATCH", "ok", "every known mode is on", "", {{DE_WRITE, CONF, "mode: off\n", 0}}},
+    {"PPCIE_INCOMPLETE", "error", "2 GPUs", "", {{DE_STATUS, 0, "\"mode\":\"on\"", "\"mode\":\"ppcie\""}}},
     {"MODE_PENDING", "warning", "active on, after a reset off", "", {{DE_MODE, 0, "1", "0"}}},
     {"MODE_UNKNOWN", "info", NULL, "", {{DE_MODE, 0, "5", "5"}}},
-    {"PPCIE_INCOMPLETE", "error", "2 GPUs and 0 NVSwitches", "", {{DE_WRITE, CONF, "mode: ppcie\n", 0}}},
+    {"PPCIE_INCOMPLETE", "error", "2 GPUs and 0 NVSwitches", "", {{DE_WRITE, CONF, "mode: ppcie\n", 0}, {DE_REMOVE, "/run/pgpu/control.sock", 0, 0}}},
     {"MODE_UNLOCKED", "warning", NULL, "", {{DE_WRITE, CONF, "unlock_devtools: true\n", 0}}},
     /* kubelet */
     {"KUBELET_DOWN", "error", "No such file", "", {{DE_REMOVE, PLUGINS "/kubelet.sock", 0, 0}}},
@@ -97,7 +119,14 @@ const struct doctor_case doctor_cases[] = {
     {"POD_RESOURCES_GET_OFF", "error", "1.26", "--kubelet 1.26.0", {{DE_NONE, 0, 0, 0}}},
     {"POD_RESOURCES_GET_OFF", "ok", "by default", "", {{DE_SUB, KUBELET, "  KubeletPodResourcesGet: true\n", ""}}},
     {"POD_RESOURCES_GET_OFF", "ok", "the gate is set", "--kubelet 1.33.2", {{DE_SUB, KUBELET, "KubeletPodResourcesGet: true", "KubeletPodResourcesGet: false"},
+        {DE_SUB, "/proc/930/cmdline", "--root-dir", "--config-dir=/etc/kubernetes/kubelet.conf.d --root-dir"},
         {DE_WRITE, "/etc/kubernetes/kubelet.conf.d/10-gates.conf", "featureGates: {KubeletPodResourcesGet: true}\n", 0}}},
+    /* not told to read drop-ins, the kubelet reads none */
+    {"POD_RESOURCES_GET_OFF", "error", "set to false", "--kubelet 1.33.2", {{DE_SUB, KUBELET, "KubeletPodResourcesGet: true", "KubeletPodResourcesGet: false"},
+        {DE_WRITE, "/etc/kubernetes/kubelet.conf.d/10-gates.conf", "featureGates: {KubeletPodResourcesGet: true}\n", 0}}},
+    {"POD_RESOURCES_GET_OFF", "unknown", "kubelet.conf.d", "", {{DE_REMOVE, "/proc/930", 0, 0},
+        {DE_WRITE, "/etc/kubernetes/kubelet.conf.d/10-gates.conf", "featureGates: {KubeletPodResourcesGet: true}\n", 0}}},
+    {"REQUEST_TIMEOUT_SHORT", "unknown", NULL, "", {{DE_WRITE, KUBELET, "a: [\n", 0}}},
     {"POD_RESOURCES_GET_OFF", "error", NULL, "", {{DE_SUB, "/proc/930/cmdline", "--root-dir", "--feature-gates=A=true,KubeletPodResourcesGet=false --root-dir"}}},
     {"POD_RESOURCES_GET_OFF", "unknown", "kubelet --version", "", {{DE_SUB, KUBELET, "  KubeletPodResourcesGet: true\n", ""}, {DE_SUB, DPKG, "Package: kubelet", "Package: other"}}},
     {"POD_RESOURCES_GET_OFF", "error", "OpenShift 4.18", "", {{DE_SUB, KUBELET, "  KubeletPodResourcesGet: true\n", ""}, {DE_SUB, DPKG, "Package: kubelet", "Package: other"},
@@ -119,6 +148,16 @@ const struct doctor_case doctor_cases[] = {
     /* runtime */
     {"RUNTIME_MISSING", "error", NULL, "", {{DE_REMOVE, "/etc/containerd", 0, 0}, {DE_REMOVE, "/proc/812", 0, 0}, {DE_REMOVE, DPKG, 0, 0}}},
     {"RUNTIME_CONFIG", "error", "config.toml:1", "", {{DE_WRITE, CTRD, "= 1\n", 0}}},
+    {"RUNTIME_CONFIG", "error", "does not exist", "", {{DE_WRITE, "/proc/812/cmdline", "/usr/bin/containerd --config /etc/gone.toml", 0}}},
+    /* containerd of Docker in a pod; PID 4000 sorts before 812 */
+    {"RUNTIME_CONFIG", "ok", CTRD, "", {{DE_PROCESS, "containerd", "containerd --config /var/run/docker/containerd/containerd.toml", 0},
+        {DE_LINK, "/proc/4000/ns/mnt", "mnt:[4026532777]", 0}, {DE_LINK, "/proc/1/ns/mnt", "mnt:[4026531841]", 0}}},
+    {"RUNTIME_CONFIG", "ok", "defaults", "", {{DE_PROCESS, "containerd", "containerd --config /var/run/docker/containerd/containerd.toml", 0},
+        {DE_LINK, "/proc/4000/ns/mnt", "mnt:[4026532777]", 0}, {DE_LINK, "/proc/1/ns/mnt", "mnt:[4026531841]", 0}, {DE_REMOVE, "/etc/containerd", 0, 0}}},
+    /* Docker's own on the host, started before the kubelet's */
+    {"RUNTIME_CONFIG", "ok", CTRD, "", {{DE_WRITE, "/proc/500/comm", "containerd\n", 0}, {DE_WRITE, "/proc/500/cmdline", "containerd --config /var/run/docker/x.toml", 0},
+        {DE_WRITE, "/proc/500/stat", "500 (containerd) S 480 500 500\n", 0}, {DE_WRITE, "/proc/812/stat", "812 (a) b) S 1 812 812\n", 0}}},
+    {"RUNTIME_CONFIG", "ok", CTRD, "", {{DE_PROCESS, "containerd", "containerd --config /var/run/docker/containerd/containerd.toml", 0}}},
     {"NRI_OFF", "warning", "disable = true", "", {{DE_SUB, CTRD, "disable = false", "disable = true"}}},
     {"NRI_OFF", "warning", "default of containerd 1.7", "--runtime-version 1.7.28", {{DE_SUB, CTRD, "  disable = false\n", ""}}},
     {"NRI_OFF", "warning", "default of CRI-O 1.29", "--runtime crio --runtime-version 1.29.1", {{DE_SUB, "/etc/crio/crio.conf", "enable_nri = true\n", ""}}},
@@ -131,9 +170,29 @@ const struct doctor_case doctor_cases[] = {
     {"NRI_FAILS_OPEN", "info", NULL, "", {{DE_NONE, 0, 0, 0}}},
     {"NRI_FAILS_OPEN", "ok", NULL, "", {{DE_WRITE, "/opt/kata/containerd/config.d/v.toml",
         "[plugins.\"io.containerd.nri.v1.nri\".default_validator]\nenable = true\nrequired_plugins = [\"pgpu\"]\n", 0}}},
+    /* 1.7 takes the plugin's section of the last file as a whole, 2.x merges */
+    {"NRI_OFF", "warning", "default of containerd 1.7", "--runtime-version 1.7.28",
+        {{DE_WRITE, "/opt/kata/containerd/config.d/v.toml", "version = 2\n[plugins.\"io.containerd.nri.v1.nri\"]\nplugin_request_timeout = \"3s\"\n", 0}}},
+    {"NRI_OFF", "ok", "disable = false", "",
+        {{DE_WRITE, "/opt/kata/containerd/config.d/v.toml", "version = 3\n[plugins.\"io.containerd.nri.v1.nri\"]\nplugin_request_timeout = \"3s\"\n", 0}}},
+    {"NRI_OFF", "warning", "disabled_plugins", "", {{DE_SUB, CTRD, "imports", "disabled_plugins = [\"io.containerd.nri.v1.nri\"]\nimports"},
+        {DE_WRITE, "/opt/kata/containerd/config.d/v.toml", "disabled_plugins = [\"x\"]\n", 0}}},
     {"RUNTIME_CDI_OFF", "error", NULL, "", {{DE_SUB, CTRD, "enable_cdi = true", "enable_cdi = false"}, {DE_WRITE, CONF, "cdi_devices: true\n", 0}}},
     /* kata */
     {"KATA_MISSING", "warning", NULL, "", {{DE_REMOVE, SHIM, 0, 0}}},
+    {"KATA_MISSING", "warning", NULL, "--runtime-version 1.7.28", {{DE_WRITE, "/opt/kata/containerd/config.d/v.toml",
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nenable_cdi = true\n", 0}}},
+    /* kata-deploy's other handlers have no GPUs, and are none of our business */
+    {"KATA_COLD_PLUG_OFF", "ok", NULL, "", {{DE_WRITE, "/opt/kata/containerd/config.d/plain.toml", PLAIN_SNP, 0}, {DE_WRITE, "/opt/kata/plain.toml",
+        "[hypervisor.qemu]\nconfidential_guest = true\nsev_snp_guest = true\ncold_plug_vfio = \"no-port\"\n", 0}}},
+    {"KATA_CONFIG", "ok", NULL, "", {{DE_WRITE, "/opt/kata/containerd/config.d/plain.toml", PLAIN_SNP, 0}}},
+    {"KATA_TIMEOUT", "warning", "kata-qemu-snp: 60 s", "", {{DE_WRITE, "/opt/kata/containerd/config.d/plain.toml", PLAIN_SNP, 0}, {DE_WRITE, "/opt/kata/plain.toml",
+        "[hypervisor.qemu]\nconfidential_guest = true\nsev_snp_guest = true\ncold_plug_vfio = \"root-port\"\n", 0}}},
+    {"KATA_CONFIG", "error", "kata-snp", "--runtime crio", {{DE_WRITE, "/etc/crio/crio.conf.d/50-osc.conf",
+        "[crio.runtime.runtimes.kata-snp]\nruntime_type = \"vm\"\nruntime_config_path = \"/opt/gone.toml\"\n", 0}}},
+    /* CRI-O takes a handler's table of the last file as a whole */
+    {"KATA_MISSING", "warning", NULL, "--runtime crio", {{DE_WRITE, "/etc/crio/crio.conf.d/99-z.conf",
+        "[crio.runtime.runtimes.kata-qemu-nvidia-gpu-snp]\nruntime_root = \"/run/vc\"\n", 0}}},
     {"KATA_CONFIG", "error", "No such file", "", {{DE_REMOVE, KATA, 0, 0}}},
     {"KATA_CONFIG", "error", "toml:", "", {{DE_WRITE, KATA, "[hypervisor\n", 0}}},
     {"KATA_COLD_PLUG_OFF", "error", "no-port", "", {{DE_SUB, KATA, "cold_plug_vfio = \"root-port\"", "cold_plug_vfio = \"no-port\""}}},
@@ -144,6 +203,12 @@ const struct doctor_case doctor_cases[] = {
     {"KATA_NOT_CONFIDENTIAL", "error", NULL, "", {{DE_SUB, KATA, "sev_snp_guest = true", "sev_snp_guest = false"}}},
     {"KATA_TIMEOUT", "warning", "60 s", "", {{DE_SUB, KATA, "create_container_timeout = 1200\n", ""}}},
     {"KATA_ANNOTATIONS_WIDE", "error", "\".*\"", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\".*\""}}},
+    {"KATA_ANNOTATIONS_WIDE", "error", "\".+\"", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\".+\""}}},
+    {"KATA_ANNOTATIONS_WIDE", "error", "pods set path, virtio_fs_daemon", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\"^.*$\""}}},
+    {"KATA_ANNOTATIONS_WIDE", "error", "\"pat\"", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\"pat\""}}},
+    {"KATA_ANNOTATIONS_WIDE", "error", "pods set path, jailer_path:", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\"path.*\""}}},
+    {"KATA_ANNOTATIONS_WIDE", "error", "[a-z_]+", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\"[a-z_]+\""}}},
+    {"KATA_ANNOTATIONS_WIDE", "error", "pods set kernel:", "", {{DE_SUB, KATA, "\"enable_iommu\"", "\"kernel\""}}},
     {"KATA_NO_INITDATA", "info", NULL, "", {{DE_SUB, KATA, ", \"cc_init_data\"", ""}}},
     {"KATA_NO_POD_ANNOTATIONS", "warning", NULL, "", {{DE_SUB, SHIM, "pod_annotations = [\"io.katacontainers.*\"]", "pod_annotations = [\"com.example.*\"]"}}},
     {"KATA_BY_ANNOTATION", "warning", "3.23", "--kata 3.23.0", {{DE_NONE, 0, 0, 0}}},
@@ -155,6 +220,17 @@ const struct doctor_case doctor_cases[] = {
     /* operator */
     {"OPERAND_RUNNING", "error", "VFIO manager", "", {{DE_PROCESS, "vfio-manage", "/usr/bin/vfio-manage bind --all", 0}}},
     {"OPERAND_RUNNING", "error", "CC manager", "", {{DE_PROCESS, "python3", "/usr/bin/python3 /app/cc-manager/main.py", 0}}},
+    /* its image's entry point; the first python3 is another's */
+    {"OPERAND_RUNNING", "error", "python3[4000]", "", {{DE_PROCESS, "python3", "python3 /app/main.py", 0}, {DE_WRITE, "/proc/700/comm", "python3\n", 0},
+        {DE_WRITE, "/proc/700/cmdline", "/usr/bin/python3 /usr/share/unattended-upgrades/x", 0}}},
+    {"OPERAND_RUNNING", "error", "CC manager", "", {{DE_PROCESS, "python3.12", "/usr/bin/python3.12 /app/main.py", 0},
+        {DE_WRITE, "/proc/4000/environ", "NODE_NAME=n DEFAULT_CC_MODE=on PATH=/bin", 0}}},
+    {"OPERAND_RUNNING", "ok", NULL, "", {{DE_PROCESS, "python3", "python3 /app/main.py", 0}, {DE_WRITE, "/proc/4000/environ", "HOME=/ PATH=/bin", 0}}},
+    {"OPERAND_RUNNING", "error", ".cc-manager-ctr-ready", "", {{DE_WRITE, "/run/nvidia/validations/.cc-manager-ctr-ready", "", 0}}},
+    {"OPERAND_RUNNING", "ok", NULL, "", {{DE_WRITE, "/run/nvidia/validations/.cc-manager-ctr-ready", "", 0},
+        {DE_WRITE, "/run/pgpu/validations", "vfio-pci-ready\n.cc-manager-ctr-ready\n", 0}}},
+    {"OPERATOR_PRESENT", "ok", NULL, "", {{DE_WRITE, "/run/nvidia/validations/vfio-pci-ready", "", 0},
+        {DE_WRITE, "/run/pgpu/validations", "vfio-pci-ready\n", 0}}},
     {"GPU_HOLDER_RUNNING", "warning", "dcgm-exporter", "", {{DE_PROCESS, "dcgm-exporter", "/usr/bin/dcgm-exporter -f x", 0}}},
     {"PLUGIN_COMPETES", "error", "sandbox-pgpu.sock", "", {{DE_SOCKET, PLUGINS "/sandbox-pgpu.sock", 0, 0}}},
     {"PLUGIN_SOCKET_STALE", "info", "rm " PLUGINS "/nvidia-gpu.sock", "", {{DE_STALE, PLUGINS "/nvidia-gpu.sock", 0, 0}}},
@@ -169,6 +245,9 @@ const struct doctor_case doctor_cases[] = {
     {"AUDIT_OFF", "info", NULL, "", {{DE_WRITE, CONF, "audit: {file: \"\"}\n", 0}}},
     {"AUDIT_BROKEN", "ok", "3 records", "", {{DE_AUDIT, 0, 0, 0}}},
     {"AUDIT_BROKEN", "error", "changed", "", {{DE_AUDIT, 0, 0, 0}, {DE_SUB, "/var/log/pgpu/audit.log", "ready", "quiet"}}},
+    {"AUDIT_BROKEN", "error", "cut: record 5 should be there", "", {{DE_AUDIT, 0, 0, 0}, {DE_SUB, "/var/log/pgpu/audit.log.head", "3 ", "5 "}}},
+    {"AUDIT_BROKEN", "error", "cut: record 3 should be there", "", {{DE_AUDIT, 0, 0, 0}, {DE_REMOVE, "/var/log/pgpu/audit.log", 0, 0}}},
+    {"AUDIT_BROKEN", "ok", "3 records", "", {{DE_AUDIT, 0, 0, 0}, {DE_REMOVE, "/var/log/pgpu/audit.log.head", 0, 0}}},
     {"AUDIT_BROKEN", "ok", "none yet", "", {{DE_NONE, 0, 0, 0}}},
     /* services */
     {"CONFIG_INVALID", "error", "purple", "", {{DE_WRITE, CONF, "mode: purple\n", 0}}},

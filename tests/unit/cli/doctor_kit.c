@@ -215,6 +215,10 @@ doctor_remove(const char *path)
 void
 doctor_link(const char *path, const char *target)
 {
+    char parent[PATH_SIZE];
+
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(path, '/') - path), path);
+    doctor_mkdir(parent);
     assert_int_equal(symlink(target, full(path)), 0);
 }
 
@@ -278,6 +282,7 @@ doctor_audit_log(unsigned n)
     struct chain_head head;
     struct err e = ERR_INIT;
     struct buf b;
+    char note[CHAIN_NOTE_MAX];
 
     buf_init(&b, 1u << 20);
     chain_head_init(&head);
@@ -290,6 +295,8 @@ doctor_audit_log(unsigned n)
             fail_msg("%s", e.msg);
     doctor_write("/var/log/pgpu/audit.log", buf_cstr(&b));
     buf_fini(&b);
+    assert_true(chain_note_text(&head, "-", "/var/log/pgpu/audit.log", note) > 0);
+    doctor_write("/var/log/pgpu/audit.log.head", note);
 }
 
 /* ---- what services say ---- */

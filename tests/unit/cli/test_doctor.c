@@ -237,6 +237,67 @@ what_may_not_be_read_is_unknown_and_not_fine(void **state)
 }
 
 static void
+expect_as_nobody(const char *const *codes)
+{
+    char only[64];
+
+    for (; *codes; codes++) {
+        (void)snprintf(only, sizeof(only), "--only %s", *codes);
+        if (doctor_run_as_nobody(only) != 0 || !doctor_severity_of(*codes) ||
+            strcmp(doctor_severity_of(*codes), "unknown") != 0)
+            fail_msg("%s is not unknown: %s", *codes, doctor_out);
+    }
+}
+
+static void
+a_configuration_that_may_not_be_read_is_not_called_broken_or_short(void **state)
+{
+    static const char *const kubelet[] = {"KUBELET_CONFIG", "POD_RESOURCES_GET_OFF",
+                                          "REQUEST_TIMEOUT_SHORT", "IMAGE_PER_CLASS_OFF", NULL};
+    static const char *const runtime[] = {"RUNTIME_CONFIG", "NRI_OFF", "KATA_MISSING", NULL};
+
+    (void)state;
+    doctor_host("");
+    doctor_chmod("/var/lib/kubelet/config.yaml", 0);
+    expect_as_nobody(kubelet);
+    doctor_chmod("/etc/containerd/config.toml", 0);
+    expect_as_nobody(runtime);
+    doctor_host("--runtime crio");
+    doctor_chmod("/etc/crio/crio.conf.d", 0);
+    expect_as_nobody(runtime);
+    doctor_chmod("/etc/crio/crio.conf.d", 0755);
+}
+
+static void
+services_that_are_not_asked_are_unknown(void **state)
+{
+    (void)state;
+    doctor_host("");
+    assert_int_equal(doctor_run("--offline"), 0);
+    assert_string_equal(doctor_severity_of("HWD_DOWN"), "unknown");
+    assert_string_equal(doctor_severity_of("PGPUD_DOWN"), "unknown");
+    doctor_remove("/run/pgpu/control.sock");
+    doctor_remove("/run/pgpu-hwd");
+    assert_int_equal(doctor_run("--offline"), 0);
+}
+
+/* Most build machines are containers: there, the programs of this one must not be judged. */
+static void
+a_containers_own_processes_are_not_the_hosts(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    assert_false(doctor_procs_whole("/", 4026532999u));
+    assert_true(doctor_procs_whole("/", 4026531836u));
+    assert_true(doctor_procs_whole("/host", 4026532999u));
+    assert_int_equal(stat("/proc/self/ns/pid", &st), 0);
+    (void)doctor_ctl("--json doctor --offline --only OPERAND_RUNNING");
+    assert_true((strstr(doctor_out, "processes are not visible") != NULL) ==
+                !doctor_procs_whole("/", st.st_ino));
+}
+
+static void
 files_that_are_huge_or_no_files_stop_nothing(void **state)
 {
     char *big = malloc((2u << 20) + 1), fifo[128];
@@ -338,6 +399,9 @@ main(void)
         cmocka_unit_test(no_code_is_without_a_test_and_none_stands_twice),
         cmocka_unit_test(the_document_prints_the_table),
         cmocka_unit_test(what_may_not_be_read_is_unknown_and_not_fine),
+        cmocka_unit_test(a_configuration_that_may_not_be_read_is_not_called_broken_or_short),
+        cmocka_unit_test(services_that_are_not_asked_are_unknown),
+        cmocka_unit_test(a_containers_own_processes_are_not_the_hosts),
         cmocka_unit_test(files_that_are_huge_or_no_files_stop_nothing),
         cmocka_unit_test(what_was_seen_is_printed_as_plain_text),
         cmocka_unit_test(codes_are_explained_and_listed),

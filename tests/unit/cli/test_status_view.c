@@ -184,8 +184,8 @@ the_header_tells_of_the_change_and_the_labels(void **state)
 
 struct rig {
     char dir[32], socket[64];
-    pid_t server, top;
-    int pty, tty;
+    pid_t server, top, parent;
+    int pty, tty, shell; /* of a job alone: its shell, and the way to it */
     struct termios before;
     size_t n;
     char seen[1u << 18];
@@ -235,12 +235,65 @@ open_terminal(struct rig *r)
     assert_int_equal(tcgetattr(r->tty, &r->before), 0);
 }
 
-static void
-start(struct rig *r)
+static _Noreturn void
+become_top(const struct rig *r)
 {
     const char *bin = getenv("PGPU_BIN_DIR");
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
     char program[256];
+
+    (void)snprintf(program, sizeof(program), "%s/cli/pgpuctl", bin ? bin : ".");
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)dup2(r->tty, 0);
+    (void)dup2(r->tty, 1);
+    (void)dup2(r->tty, 2);
+    (void)setenv("TERM", "xterm", 1);
+    (void)unsetenv("NO_COLOR");
+    (void)execl(program, "pgpuctl", "--control", r->socket, "top", "--interval", "0.2",
+                (char *)NULL);
+    _exit(127);
+}
+
+/* What a shell does for its one job: puts it in front, tells of each change of its state (of its
+ * pid first), is in front itself while it is stopped, and continues it at a word. */
+static _Noreturn void
+become_shell(const struct rig *r)
+{
+    pid_t job;
+    int status;
+    char word;
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)setsid();
+    (void)ioctl(r->tty, TIOCSCTTY, 0);
+    (void)signal(SIGTTOU, SIG_IGN);
+    job = fork();
+    if (job < 0)
+        _exit(126);
+    (void)setpgid(job, job); /* both do it: whoever comes first */
+    (void)tcsetpgrp(r->tty, job ? job : getpid());
+    if (job == 0) {
+        (void)signal(SIGTTOU, SIG_DFL);
+        become_top(r);
+    }
+    if (write(r->shell, &job, sizeof(job)) != sizeof(job))
+        _exit(126);
+    while (waitpid(job, &status, WUNTRACED) == job) {
+        if (WIFSTOPPED(status))
+            (void)tcsetpgrp(r->tty, getpid());
+        if (write(r->shell, &status, sizeof(status)) != sizeof(status) || !WIFSTOPPED(status))
+            _exit(0);
+        if (read(r->shell, &word, 1) != 1)
+            _exit(126);
+        (void)tcsetpgrp(r->tty, job);
+        (void)kill(-job, SIGCONT);
+    }
+    _exit(126);
+}
+
+static void
+start_rig(struct rig *r)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     memset(r, 0, sizeof(*r));
@@ -258,22 +311,38 @@ start(struct rig *r)
     }
     (void)close(fd);
     open_terminal(r);
-    (void)snprintf(program, sizeof(program), "%s/cli/pgpuctl", bin ? bin : ".");
+}
+
+static void
+start(struct rig *r)
+{
+    start_rig(r);
     r->top = fork();
     assert_true(r->top >= 0);
     if (r->top == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)setsid();
         (void)ioctl(r->tty, TIOCSCTTY, 0);
-        (void)dup2(r->tty, 0);
-        (void)dup2(r->tty, 1);
-        (void)dup2(r->tty, 2);
-        (void)setenv("TERM", "xterm", 1);
-        (void)unsetenv("NO_COLOR");
-        (void)execl(program, "pgpuctl", "--control", r->socket, "top", "--interval", "0.2",
-                    (char *)NULL);
-        _exit(127);
+        become_top(r);
     }
+}
+
+/* top as the job of a shell; the shell's end, to be reaped, is r->parent. */
+static void
+start_job(struct rig *r)
+{
+    int fds[2];
+
+    start_rig(r);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    r->parent = fork();
+    assert_true(r->parent >= 0);
+    if (r->parent == 0) {
+        r->shell = fds[1];
+        become_shell(r);
+    }
+    (void)close(fds[1]);
+    r->shell = fds[0];
+    assert_int_equal(read(r->shell, &r->top, sizeof(r->top)), sizeof(r->top));
 }
 
 static void
@@ -384,6 +453,76 @@ top_draws_obeys_keys_and_gives_the_terminal_back(void **state)
     finish(&r);
 }
 
+/* What the shell says next of its job. */
+static int
+change_of_job(struct rig *r)
+{
+    uint64_t end = now_ms() + PATIENCE_MS;
+    struct pollfd p[2] = {{.fd = r->shell, .events = POLLIN}, {.fd = r->pty, .events = POLLIN}};
+    int status;
+
+    do {
+        assert_true(now_ms() < end);
+        assert_true(poll(p, 2, 1000) >= 0);
+        if (p[1].revents & POLLIN && r->n + 4096 < sizeof(r->seen)) {
+            ssize_t n = read(r->pty, r->seen + r->n, sizeof(r->seen) - r->n - 1);
+
+            r->n += n > 0 ? (size_t)n : 0;
+        }
+    } while (!(p[0].revents & POLLIN));
+    assert_int_equal(read(r->shell, &status, sizeof(status)), sizeof(status));
+    return status;
+}
+
+static bool
+is_raw(const struct rig *r)
+{
+    struct termios now;
+
+    assert_int_equal(tcgetattr(r->tty, &now), 0);
+    return !(now.c_lflag & (ICANON | ECHO));
+}
+
+static void
+a_stopped_top_leaves_the_terminal_to_the_shell_and_takes_it_again(void **state)
+{
+    static struct rig r;
+    size_t at;
+    int status;
+
+    (void)state;
+    start_job(&r);
+    at = wait_text(&r, 0, "0000:18:00.0");
+    for (int i = 0; i < 2; i++) {
+        press(&r, "\032");
+        status = change_of_job(&r);
+        assert_true(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTSTP);
+        given_back(&r, at);
+        at = wait_text(&r, at, "\033[?25h\033[?1049l");
+        assert_int_equal(write(r.shell, "f", 1), 1);
+        at = wait_text(&r, at, "\033[?1049h\033[?25l");
+        at = wait_text(&r, at, "0000:18:00.0");
+        assert_true(is_raw(&r));
+    }
+    /* without being asked; a shell sets the terminal as it wants it */
+    (void)kill(r.top, SIGSTOP);
+    status = change_of_job(&r);
+    assert_true(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+    assert_int_equal(tcsetattr(r.tty, TCSANOW, &r.before), 0);
+    at = r.n;
+    assert_int_equal(write(r.shell, "f", 1), 1);
+    at = wait_text(&r, at, "\033[?1049h\033[?25l");
+    at = wait_text(&r, at, "0000:18:00.0");
+    assert_true(is_raw(&r));
+    press(&r, "q");
+    status = change_of_job(&r);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    given_back(&r, at);
+    assert_int_equal(waitpid(r.parent, &status, 0), r.parent);
+    (void)close(r.shell);
+    finish(&r);
+}
+
 static void
 top_gives_the_terminal_back_when_it_is_killed_or_crashes(void **state)
 {
@@ -435,6 +574,7 @@ main(void)
         cmocka_unit_test(top_draws_obeys_keys_and_gives_the_terminal_back),
         cmocka_unit_test(top_gives_the_terminal_back_when_it_is_killed_or_crashes),
         cmocka_unit_test(ctrl_c_is_a_way_to_quit),
+        cmocka_unit_test(a_stopped_top_leaves_the_terminal_to_the_shell_and_takes_it_again),
     };
 
     return cmocka_run_group_tests_name("cli.status", tests, NULL, NULL);

@@ -7,17 +7,21 @@
 #include "base/log.h"
 #include "daemon/audit.h"
 #include "daemon/node.h"
+#include "daemon/timer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -26,7 +30,48 @@
 
 #include <cmocka.h>
 
+/* ---- the disk ---- */
+
+static struct {
+    pthread_t loop;
+    atomic_int on_loop; /* how often the loop would have waited for it */
+    atomic_int error;   /* what it answers */
+    atomic_int reads;   /* of the whole log */
+} disk;
+
+static int
+answer_sync(void)
+{
+    if (pthread_equal(pthread_self(), disk.loop))
+        disk.on_loop++;
+    errno = disk.error;
+    return disk.error ? -1 : 0;
+}
+
+/* In place of the C library's. */
+int
+fdatasync(int fd)
+{
+    (void)fd;
+    return answer_sync();
+}
+
+int
+fsync(int fd)
+{
+    (void)fd;
+    return answer_sync();
+}
+
+ssize_t
+read(int fd, void *buf, size_t n)
+{
+    disk.reads += n == 8192; /* by which a chain is checked */
+    return syscall(SYS_read, fd, buf, n);
+}
+
 static char dir[64];
+static sd_event *loop;
 static struct audit_conf conf;
 static struct act_bus bus;
 static struct {
@@ -56,7 +101,7 @@ start(void)
 
     memset(&heard, 0, sizeof(heard));
     memset(&bus, 0, sizeof(bus));
-    assert_int_equal(audit_new(&conf, dir, &bus, &a, &e), 0);
+    assert_int_equal(audit_new(loop, &conf, dir, &bus, &a, &e), 0);
     assert_non_null(a);
     act_listen(&bus, audit_act, a);
     act_listen(&bus, on_act, NULL);
@@ -159,6 +204,61 @@ append(const char *text)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     (void)close(fd);
+}
+
+static void
+put_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+}
+
+/* The rest of the files of the log, and the two notes. */
+static const char *
+near(const char *suffix)
+{
+    static char path[4][300];
+    static unsigned i;
+
+    i = (i + 1) % 4;
+    if (strcmp(suffix, "state") == 0)
+        (void)snprintf(path[i], sizeof(path[i]), "%s/audit.head", dir);
+    else
+        (void)snprintf(path[i], sizeof(path[i]), "%s%s", conf.file, suffix);
+    return path[i];
+}
+
+static void
+until_rotated(unsigned times)
+{
+    struct stat old, now;
+
+    for (unsigned i = 0; i < times; i++) {
+        assert_int_equal(stat(conf.file, &old), 0);
+        do {
+            tell(1);
+            assert_int_equal(stat(conf.file, &now), 0);
+        } while (now.st_ino == old.st_ino);
+    }
+}
+
+/* Runs the loop until the log is as wanted. */
+static void
+wait_ok(const struct audit *a, bool ok)
+{
+    uint64_t end = now_ns() + UINT64_C(30000000000);
+    const char *why;
+
+    while (audit_is_ok(a, &why) != ok) {
+        if (now_ns() > end)
+            fail_msg("the log is not %s: %s", ok ? "well" : "ill", why);
+        assert_true(sd_event_run(loop, 20000) >= 0);
+    }
+    while (sd_event_run(loop, 0) > 0)
+        ;
 }
 
 /* ---- tests ---- */
@@ -496,7 +596,7 @@ no_file_is_no_log(void **state)
 
     (void)state;
     conf.file[0] = '\0';
-    assert_int_equal(audit_new(&conf, dir, &bus, &a, &e), 0);
+    assert_int_equal(audit_new(loop, &conf, dir, &bus, &a, &e), 0);
     assert_null(a);
     assert_true(audit_ready(a, &e));
 }
@@ -513,6 +613,281 @@ sizes_are_read_as_they_are_written(void **state)
     assert_int_equal(config_audit_bytes("99999999999999999999MiB"), 0);
 }
 
+static void
+an_older_file_that_was_taken_away_stays_missed(void **state)
+{
+    struct audit *a = start();
+    struct seen s;
+
+    (void)state;
+    until_rotated(2);
+    assert_int_equal(expect_whole().breaks, 0);
+    assert_int_equal(unlink(near(".2")), 0);
+    assert_int_equal(look().first, CHAIN_OLDEST);
+    assert_int_equal(heard.bad, 0);
+    until_rotated(1);
+    assert_int_equal(heard.bad, 1);
+    assert_non_null(strstr(heard.text, "record 1, which was to be kept, was taken away"));
+    s = look();
+    assert_int_equal(s.problems, 1);
+    assert_int_equal(s.first, CHAIN_OLDEST);
+    assert_int_equal(s.breaks, 0);
+    audit_free(a);
+    /* a restart goes on, and says it no more */
+    a = start();
+    until_rotated(1);
+    assert_int_equal(heard.bad, 0);
+    audit_free(a);
+    s = look();
+    assert_int_equal(s.problems, 1);
+    assert_int_equal(s.breaks, 0);
+}
+
+static void
+what_is_pruned_is_never_called_missing(void **state)
+{
+    struct audit *a;
+
+    (void)state;
+    conf.keep = 4;
+    a = start();
+    until_rotated(5);
+    audit_free(a);
+    conf.keep = 1;
+    a = start();
+    (void)expect_whole();
+    until_rotated(1);
+    (void)expect_whole();
+    audit_free(a);
+    assert_int_equal(size_of(near(".2")), -1);
+    conf.keep = 3;
+    a = start();
+    until_rotated(3);
+    audit_free(a);
+    assert_int_equal(heard.bad, 0);
+    (void)expect_whole();
+}
+
+static void
+a_rotation_that_fails_is_tried_again_and_nothing_is_pushed_out(void **state)
+{
+    struct rlimit old, small;
+    struct audit *a = start();
+    struct seen s;
+
+    (void)state;
+    until_rotated(2);
+    while (size_of(conf.file) < 32768)
+        tell(1);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 10;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    disk.reads = 0;
+    tell(1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(heard.bad, 1);
+    assert_int_equal(size_of(conf.file), -1);
+    wait_ok(a, true);
+    assert_int_equal(disk.reads, 0); /* what it wrote itself it does not check again */
+    audit_free(a);
+    s = expect_whole();
+    assert_int_equal(s.gaps, 1);
+    assert_int_equal(s.breaks, 0);
+    assert_true(size_of(near(".2")) > 0);
+}
+
+static void
+the_loop_never_waits_for_the_disk(void **state)
+{
+    struct audit *a = start();
+
+    (void)state;
+    until_rotated(4);
+    audit_free(a);
+    (void)expect_whole();
+    assert_int_equal(disk.on_loop, 0);
+}
+
+static void
+what_the_disk_refuses_counts_as_not_written(void **state)
+{
+    struct err e = ERR_INIT;
+    json_object *o, *v;
+    struct audit *a;
+
+    (void)state;
+    conf.required = true;
+    a = start();
+    tell(1);
+    assert_true(audit_has_it(a, &e));
+    disk.error = EIO;
+    tell(1);
+    wait_ok(a, false);
+    assert_int_equal(heard.bad, 1);
+    assert_false(audit_ready(a, &e));
+    assert_int_equal(e.reason, REASON_AUDIT_WRITE);
+    assert_non_null(strstr(e.msg, strerror(EIO)));
+    err_clear(&e);
+    assert_false(audit_has_it(a, &e));
+    err_clear(&e);
+    o = audit_json(a);
+    assert_true(json_object_object_get_ex(o, "ok", &v));
+    assert_false(json_object_get_boolean(v));
+    (void)json_object_put(o);
+    /* without any act */
+    disk.error = 0;
+    wait_ok(a, true);
+    assert_true(audit_ready(a, &e));
+    audit_free(a);
+    (void)expect_whole();
+}
+
+static void
+after_a_failed_write_the_log_is_not_read_anew_and_works_without_a_new_act(void **state)
+{
+    struct rlimit old, small;
+    struct audit *a = start();
+    struct err e = ERR_INIT;
+    struct seen s;
+
+    (void)state;
+    tell(20);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = (rlim_t)size_of(conf.file) + 40;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    disk.reads = 0;
+    tell(2);
+    assert_true(audit_has_it(a, &e)); /* not required */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    wait_ok(a, true);
+    assert_int_equal(disk.reads, 0);
+    audit_free(a);
+    s = expect_whole();
+    assert_int_equal(s.gaps, 1);
+    assert_int_equal(s.head.seq, 22);
+}
+
+static void
+an_act_that_was_lost_is_not_on_record_though_writing_would_work_again(void **state)
+{
+    struct rlimit old, small;
+    struct err e = ERR_INIT;
+    struct audit *a;
+
+    (void)state;
+    conf.required = true;
+    a = start();
+    tell(1);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = (rlim_t)size_of(conf.file) + 40;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    tell(1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_false(audit_has_it(a, &e));
+    assert_int_equal(e.reason, REASON_AUDIT_WRITE);
+    err_clear(&e);
+    assert_true(audit_ready(a, &e));
+    audit_free(a);
+}
+
+/* Cuts the newest file behind its first records. */
+static void
+cut_after(unsigned records)
+{
+    char line[4096];
+    FILE *f = fopen(conf.file, "re");
+    off_t keep;
+
+    assert_non_null(f);
+    for (unsigned i = 0; i < records; i++)
+        assert_non_null(fgets(line, sizeof(line), f));
+    keep = ftello(f);
+    (void)fclose(f);
+    assert_int_equal(truncate(conf.file, keep), 0);
+}
+
+static void
+a_cut_end_is_noticed_after_a_reboot_by_the_note_beside_the_log(void **state)
+{
+    struct audit *a = start();
+
+    (void)state;
+    tell(3);
+    audit_free(a);
+    assert_int_equal(unlink(near("state")), 0);
+    cut_after(2);
+    expect_break("record 4 should be there");
+}
+
+#define HASH64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void
+a_note_of_another_boot_or_log_or_a_damaged_one_is_not_believed(void **state)
+{
+    static const char *const notes[] = {
+        "99 " HASH64 " 11111111-2222-3333-4444-555555555555 LOG\n", /* ahead, by a power cut */
+        "",
+        "99",
+        "99 " HASH64,
+        "99 " HASH64 "\n",
+        "x " HASH64 " - LOG\n",
+        "0 " HASH64 " - LOG\n",
+        "-1 " HASH64 " - LOG\n",
+        "99 0123 - LOG\n",
+    };
+    char text[600];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++) {
+        struct audit *a = start();
+
+        tell(1);
+        audit_free(a);
+        (void)snprintf(text, sizeof(text), "%s", notes[i]);
+        if (strstr(text, "LOG"))
+            (void)snprintf(strstr(text, "LOG"), 300, "%s\n", conf.file);
+        put_file(near("state"), text);
+        if (i > 0)
+            put_file(near(".head"), text[0] == '9' && strchr(text, '/') ? "" : text);
+        a = start();
+        audit_free(a);
+        if (heard.bad || look().problems)
+            fail_msg("\"%s\": %s", text, heard.text);
+    }
+    assert_int_equal(expect_whole().breaks, 0);
+}
+
+static void
+a_note_that_is_older_than_a_rotation_is_no_sign_of_a_cut(void **state)
+{
+    struct audit *a = start();
+    char old[600] = "";
+    int fd;
+
+    (void)state;
+    tell(3);
+    audit_free(a);
+    fd = open(near(".head"), O_RDONLY | O_CLOEXEC);
+    assert_true(read(fd, old, sizeof(old) - 1) > 0);
+    (void)close(fd);
+    a = start();
+    until_rotated(1);
+    audit_free(a);
+    assert_int_equal(unlink(near("state")), 0);
+    put_file(near(".head"), old);
+    a = start();
+    tell(1);
+    audit_free(a);
+    assert_int_equal(heard.bad, 0);
+    assert_int_equal(expect_whole().breaks, 0);
+}
+
 /* ---- a directory for each ---- */
 
 static int
@@ -524,6 +899,10 @@ setup(void **state)
     if (!mkdtemp(dir))
         return -1;
     memset(&conf, 0, sizeof(conf));
+    disk.error = disk.on_loop = disk.reads = 0;
+    disk.loop = pthread_self();
+    if (sd_event_new(&loop) < 0)
+        return -1;
     (void)snprintf(conf.file, sizeof(conf.file), "%s/log/audit.log", dir);
     (void)snprintf(conf.max_size, sizeof(conf.max_size), "32KiB");
     conf.keep = 2;
@@ -540,6 +919,8 @@ teardown(void **state)
     (void)state;
     (void)snprintf(conf.file, sizeof(conf.file), "%s/log/audit.log", dir);
     (void)unlink(conf.file);
+    loop = sd_event_unref(loop);
+    (void)unlink(near(".head"));
     for (int i = 1; i < 6; i++) {
         (void)snprintf(path, sizeof(path), "%s/log/audit.log.%d", dir, i);
         (void)unlink(path);
@@ -569,6 +950,16 @@ main(void)
         TEST(a_file_that_may_not_grow_loses_records_and_says_how_many),
         TEST(a_directory_that_cannot_be_made_is_no_reason_not_to_start),
         TEST(links_and_pipes_are_not_written_to),
+        TEST(an_older_file_that_was_taken_away_stays_missed),
+        TEST(what_is_pruned_is_never_called_missing),
+        TEST(a_rotation_that_fails_is_tried_again_and_nothing_is_pushed_out),
+        TEST(the_loop_never_waits_for_the_disk),
+        TEST(what_the_disk_refuses_counts_as_not_written),
+        TEST(after_a_failed_write_the_log_is_not_read_anew_and_works_without_a_new_act),
+        TEST(an_act_that_was_lost_is_not_on_record_though_writing_would_work_again),
+        TEST(a_cut_end_is_noticed_after_a_reboot_by_the_note_beside_the_log),
+        TEST(a_note_of_another_boot_or_log_or_a_damaged_one_is_not_believed),
+        TEST(a_note_that_is_older_than_a_rotation_is_no_sign_of_a_cut),
         TEST(no_file_is_no_log),
         TEST(sizes_are_read_as_they_are_written),
     };

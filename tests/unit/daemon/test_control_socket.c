@@ -317,6 +317,7 @@ events_are_numbered_bounded_and_shown_after_a_number(void **state)
     expect("events\n", "\"first\":1,\"last\":4}\n{\"seq\":1,");
     expect("events after=3\n", "}\n{\"seq\":4,");
     expect("events after=99\n", "\"last\":4}\n");
+    expect("events after=18446744073709551615\n", "\"last\":4}\n");
     tell(3000);
     fd = connect_to("events\n");
     text = answer(fd, NULL);

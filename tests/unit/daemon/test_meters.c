@@ -191,6 +191,53 @@ counters_begin_at_zero(void **state)
                        guard_rule_name((enum guard_rule)r));
         has(w, line);
     }
+    /* a burst of a reason that is new is an increase as well */
+    has(w, "pgpud_allocations_total{result=\"ok\",reason=\"NONE\"} 0");
+    for (int r = 0; r < REASON_COUNT; r++) {
+        char line[100];
+
+        (void)snprintf(line, sizeof(line),
+                       "pgpud_allocations_total{result=\"error\",reason=\"%s\"} 0",
+                       reason_name((enum reason)r));
+        has(w, line);
+        (void)snprintf(line, sizeof(line), "pgpud_quarantine_total{reason=\"%s\"} 0",
+                       reason_name((enum reason)r));
+        has(w, line);
+    }
+    has(w, "pgpud_metrics_dropped_total 0");
+}
+
+static void
+steps_are_called_by_what_happens_to_the_device(void **state)
+{
+    static const struct {
+        enum hwd_phase phase;
+        const char *label;
+    } names[] = {
+        {HWD_PHASE_BIND, "bind"},     {HWD_PHASE_WRITE, "knob_write"}, {HWD_PHASE_RESET, "reset"},
+        {HWD_PHASE_VERIFY, "verify"}, {HWD_PHASE_RELEASE, "unbind"},   {HWD_PHASE_GATE, "gate"},
+        {HWD_PHASE_WAKE, "wake"},     {HWD_PHASE_HOLD, "hold"},        {HWD_PHASE_QUERY, "query"},
+    };
+    struct world *w = *state;
+    struct unit *u = add_unit(w, "0000:18:00.0", UNIT_READY);
+    struct hwd_evidence v = {0};
+    char line[100];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        v.phase_ms[names[i].phase] = 1000 + (uint32_t)names[i].phase;
+    v.phase_ms[HWD_PHASE_BOOT] = 500;
+    v.phase_ms[HWD_PHASE_REBOOT] = 2000;
+    tell(w,
+         &(struct act){
+             .kind = ACT_OPERATION, .unit = u, .op = HWD_OP_PREPARE, .ok = true, .evidence = &v});
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        (void)snprintf(line, sizeof(line), "pgpud_phase_duration_seconds_sum{phase=\"%s\"} %g",
+                       names[i].label, (double)v.phase_ms[names[i].phase] / 1e3);
+        has(w, line);
+    }
+    /* waiting for the firmware is one step, wherever it is */
+    has(w, "pgpud_phase_duration_seconds_count{phase=\"boot_wait\"} 2");
+    has(w, "pgpud_phase_duration_seconds_sum{phase=\"boot_wait\"} 2.5");
 }
 
 static void
@@ -233,7 +280,7 @@ what_happens_is_counted(void **state)
     tell(w, &(struct act){.kind = ACT_AUDIT, .ok = false});
     has(w, "pgpud_audit_records_total 1");
     has(w, "pgpud_audit_failures_total 1");
-    has(w, "pgpud_audit_last_write_successful 0");
+    has(w, "pgpud_audit_last_write_successful 1"); /* asked of the log, and there is none */
     has(w, "pgpud_config_last_reload_successful 1");
     has(w, "pgpud_metrics_dropped_total 0");
 }
@@ -309,7 +356,7 @@ devices_are_shown_as_they_are_now(void **state)
     has(w, "pgpud_device_reason{device=\"0000:18:00.0\",reason=\"FSP_SILENT\"} 1");
     u->reason = REASON_NONE;
     has(w, "pgpud_device_reason{device=\"0000:18:00.0\",reason=\"NONE\"} 1");
-    has_not(w, "FSP_SILENT");
+    has_not(w, "pgpud_device_reason{device=\"0000:18:00.0\",reason=\"FSP_SILENT\"}");
 }
 
 static void
@@ -365,6 +412,7 @@ main(void)
         cmocka_unit_test(the_document_has_the_table_of_the_code),
         cmocka_unit_test(states_and_modes_are_called_as_everywhere),
         T(counters_begin_at_zero),
+        T(steps_are_called_by_what_happens_to_the_device),
         T(what_happens_is_counted),
         T(a_scrub_and_a_quarantine_are_counted_once),
         T(a_registration_is_counted_in_whatever_order_it_is_heard_of),

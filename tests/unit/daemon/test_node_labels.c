@@ -87,7 +87,7 @@ ready_is_said_when_every_gpu_is(void **state)
         {UNIT_IN_USE, "on", "true"},      {UNIT_RELEASING, "on", "true"},
         {UNIT_FOUND, "", "false"},        {UNIT_ARMING, "", "false"},
         {UNIT_QUARANTINED, "failed", ""}, {UNIT_STUCK, "failed", ""},
-        {UNIT_GONE, "on", "true"}, /* the others are what the node has */
+        {UNIT_GONE, "failed", ""}, /* the node has one less than it should have */
     };
 
     (void)state;
@@ -179,16 +179,41 @@ one_ready_gpu_is_enough_where_that_is_asked_for(void **state)
     expect("", "false");
 }
 
+/* With `prepare: allocate`: nobody has looked at it. */
 static void
-at_rest_counts_where_allocate_verifies(void **state)
+a_gpu_at_rest_is_not_verified(void **state)
 {
+    struct labels_view v;
+
     (void)state;
     make();
     conf.prepare = PREPARE_ALLOCATE;
     units[0].state = UNIT_FOUND;
-    expect("on", "true");
-    units[0].facts.reason = REASON_NO_CDEV;
+    units[0].verified = false;
+    units[0].prepared_for = CC_MODE_UNKNOWN;
     expect("", "false");
+    labels_view_of(&node, &v);
+    assert_int_equal(v.gpus, GPUS);
+    assert_int_equal(v.ready_gpus, GPUS - 1);
+    assert_int_equal(v.failed_gpus, 0);
+    /* a change of the mode has nothing to do there all the same */
+    assert_int_equal(modeset_stand_of(&units[0]), MODESET_DONE);
+}
+
+static void
+a_gpu_that_left_the_bus_counts_as_failed_until_it_is_dropped(void **state)
+{
+    struct labels_view v;
+
+    (void)state;
+    make();
+    units[0].state = UNIT_GONE;
+    expect("failed", "");
+    labels_view_of(&node, &v);
+    assert_int_equal(v.gpus, GPUS);
+    assert_int_equal(v.failed_gpus, 1);
+    units[0].facts.flags = 0; /* it was not ours */
+    expect("on", "true");
 }
 
 static void
@@ -335,7 +360,53 @@ the_progress_names_who_is_waited_for(void **state)
     modeset_text(&node, &text);
     assert_string_equal(buf_cstr(&text), "1 of 4 switched, 2 in use by default/model, "
                                          "0000:41:00.0 arming: reset");
+    /* asked for, and its turn has not come */
+    units[3].phase = HWD_PHASE_NONE;
+    buf_clear(&text);
+    modeset_text(&node, &text);
+    assert_string_equal(buf_cstr(&text), "1 of 4 switched, 2 in use by default/model, "
+                                         "0000:41:00.0 arming");
     buf_fini(&text);
+}
+
+/* Between two rungs the change is not over; when nothing but slow retries is left, it is. */
+static void
+a_device_whose_recovery_is_at_work_is_waited_for(void **state)
+{
+    static const struct {
+        enum err_class cls;
+        unsigned rung, retries;
+        uint64_t op;
+        bool unfit;
+        enum modeset_stand stand;
+    } rows[] = {
+        {ERR_CLASS_HW, 0, 0, 0, false, MODESET_UNDER},
+        {ERR_CLASS_HW, 3, 0, 0, false, MODESET_UNDER},
+        {ERR_CLASS_HW, 4, 0, 7, false, MODESET_UNDER}, /* the last rung is under way */
+        {ERR_CLASS_HW, 4, 0, 0, false, MODESET_FAILED},
+        {ERR_CLASS_HW, 0, 0, 0, true, MODESET_FAILED},
+        {ERR_CLASS_INVALID, 0, 1, 0, false, MODESET_FAILED},
+        {ERR_CLASS_BUSY, 0, 1, 0, false, MODESET_UNDER},
+        {ERR_CLASS_BUSY, 0, 9, 0, false, MODESET_FAILED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        make();
+        node.mode.wanted = CC_MODE_OFF;
+        node.mode.changing = true;
+        units[0].state = UNIT_QUARANTINED;
+        units[0].prepared_for = CC_MODE_UNKNOWN;
+        units[0].fail_class = rows[i].cls;
+        units[0].rung = rows[i].rung;
+        units[0].retries = rows[i].retries;
+        units[0].op_seq = rows[i].op;
+        units[0].unfit = rows[i].unfit;
+        if (modeset_stand_of(&units[0]) != rows[i].stand)
+            fail_msg("row %zu: %d", i, modeset_stand_of(&units[0]));
+        node.mode.changing = false;
+        assert_int_equal(modeset_stand_of(&units[0]), MODESET_FAILED);
+    }
 }
 
 static void
@@ -356,6 +427,33 @@ protected_pcie_waits_until_all_are_free(void **state)
     assert_false(modeset_holds(&units[0]));
 }
 
+/* Whatever has been wanted since, and whether that was a change: a configuration and a restart can
+ * bring it about as well. */
+static void
+the_board_is_held_by_what_its_users_were_prepared_for(void **state)
+{
+    (void)state;
+    make();
+    for (size_t i = 0; i < GPUS + 1; i++)
+        units[i].prepared_for = CC_MODE_PPCIE;
+    units[1].state = UNIT_IN_USE;
+    units[2].state = UNIT_ARMING;
+    units[2].prepared_for = CC_MODE_UNKNOWN;
+    for (size_t i = 0; i < 2; i++) {
+        node.mode.wanted = i ? CC_MODE_OFF : CC_MODE_ON;
+        node.mode.from = CC_MODE_ON;
+        node.mode.changing = i > 0;
+        assert_true(modeset_holds(&units[0]));
+        assert_true(modeset_holds(&units[2]));
+        assert_true(modeset_holds(&units[GPUS]));
+        assert_false(modeset_holds(&units[1]));
+    }
+    /* back to what they are in: nothing is to be held */
+    node.mode.wanted = CC_MODE_PPCIE;
+    assert_false(modeset_holds(&units[0]));
+    assert_false(modeset_holds(&units[2]));
+}
+
 int
 main(void)
 {
@@ -366,12 +464,15 @@ main(void)
         cmocka_unit_test(a_change_and_a_missing_service_make_it_not_ready),
         cmocka_unit_test(gpus_of_others_do_not_count),
         cmocka_unit_test(one_ready_gpu_is_enough_where_that_is_asked_for),
-        cmocka_unit_test(at_rest_counts_where_allocate_verifies),
+        cmocka_unit_test(a_gpu_at_rest_is_not_verified),
+        cmocka_unit_test(a_gpu_that_left_the_bus_counts_as_failed_until_it_is_dropped),
         cmocka_unit_test(the_file_is_what_nfd_reads),
         cmocka_unit_test(the_tee_is_what_kvm_says),
         cmocka_unit_test(every_state_has_its_stand_in_a_change),
         cmocka_unit_test(the_progress_names_who_is_waited_for),
+        cmocka_unit_test(a_device_whose_recovery_is_at_work_is_waited_for),
         cmocka_unit_test(protected_pcie_waits_until_all_are_free),
+        cmocka_unit_test(the_board_is_held_by_what_its_users_were_prepared_for),
     };
 
     return cmocka_run_group_tests_name("daemon.labels", tests, NULL, NULL);

@@ -66,6 +66,7 @@ add_devices(struct world *w)
             .iommufd = true,
             .unverified = "it is not allocated",
             .mode = CC_MODE_ON,
+            .meant = CC_MODE_ON,
             .ns = "",
             .pod = "",
             .container = "",

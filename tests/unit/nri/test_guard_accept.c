@@ -17,13 +17,26 @@ plain(struct world *w)
 static void
 ppcie(struct world *w)
 {
-    w->dev[MINE].mode = w->policy.wanted = CC_MODE_PPCIE;
+    w->dev[MINE].mode = w->dev[MINE].meant = w->policy.wanted = CC_MODE_PPCIE;
 }
 static void
 plain_off(struct world *w)
 {
     w->pod.handler = PLAIN;
-    w->dev[MINE].mode = w->policy.wanted = CC_MODE_OFF;
+    w->dev[MINE].mode = w->dev[MINE].meant = w->policy.wanted = CC_MODE_OFF;
+}
+/* Handed out before the node's mode was changed: as good as it was. */
+static void
+plain_of_the_former_mode(struct world *w)
+{
+    w->pod.handler = PLAIN;
+    w->policy.wanted = CC_MODE_OFF;
+}
+static void
+plain_of_the_new_mode(struct world *w)
+{
+    w->pod.handler = PLAIN;
+    w->dev[MINE].mode = w->dev[MINE].meant = CC_MODE_OFF;
 }
 static void
 recorded(struct world *w)
@@ -133,6 +146,8 @@ static const struct {
     {"plain", plain},
     {"ppcie", ppcie},
     {"plain with CC off", plain_off},
+    {"plain, handed out before the mode was changed", plain_of_the_former_mode},
+    {"plain, in a mode that an operator has set", plain_of_the_new_mode},
     {"recorded", recorded},
     {"by group node", by_group_node},
     {"by CDI field", by_cdi_field},

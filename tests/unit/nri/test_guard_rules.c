@@ -21,7 +21,7 @@ mode_off(struct world *w)
 static void
 mode_off_as_wanted(struct world *w)
 {
-    w->dev[MINE].mode = w->policy.wanted = CC_MODE_OFF;
+    w->dev[MINE].mode = w->dev[MINE].meant = w->policy.wanted = CC_MODE_OFF;
 }
 static void
 mode_devtools(struct world *w)
@@ -32,7 +32,7 @@ static void
 plain_other_mode(struct world *w)
 {
     HANDLER(PLAIN);
-    w->policy.wanted = CC_MODE_OFF;
+    w->dev[MINE].meant = CC_MODE_OFF;
 }
 static void
 plain_devtools(struct world *w)
@@ -375,7 +375,7 @@ static const struct {
     {"CC off for a confidential pod, as wanted", mode_off_as_wanted, ON_BOTH, GUARD_RULE_CC,
      "needs on or ppcie"},
     {"devtools that nobody wanted", mode_devtools, ON_BOTH, GUARD_RULE_CC, "devtools"},
-    {"a plain pod's GPU in CC mode", plain_other_mode, ON_BOTH, GUARD_RULE_CC, "get off"},
+    {"a plain pod's GPU in CC mode", plain_other_mode, ON_BOTH, GUARD_RULE_CC, "prepared for off"},
     {"a plain pod's GPU in devtools mode", plain_devtools, ON_BOTH, GUARD_RULE_CC, "devtools"},
     {"the former sandbox of the pod has the GPU", former_sandbox, ON_BOTH, GUARD_RULE_OWNER,
      "another sandbox's (sandbox-0)"},
