@@ -21,6 +21,11 @@ def node(name, values, labels=""):
     return {'%s{job="pgpu", instance="n"%s}' % (name, labels): values}
 
 
+def of_pod(pod, series):
+    """The same as the PodMonitor labels them."""
+    return {name[:-1] + ', pod="%s"}' % pod: values for name, values in series.items()}
+
+
 RESOURCE = ', resource="nvidia.com/pgpu"'
 
 
@@ -36,6 +41,15 @@ def histogram(name, low, low_values, high_values):
 ALERTS = {
     "PgpuDown": ([node("up", "0x20")], [node("up", "1x20"), {'up{job="other"}': "0x20"},
                                         node("up", "1x18 0")]),
+    "PgpuAbsent": ([{'up{job="other"}': "1x20"}, node("up", "1x10 stale")],
+                   [node("up", "0x20"), node("up", "1x17 stale")]),
+    "PgpuTargetsFewer": (
+        [{**node("up", "1x20"), 'up{job="pgpu", instance="m"}': "1x5 stale"}],
+        [{**node("up", "1x20"), 'up{job="pgpu", instance="m"}': "0x20"},
+         {**node("up", "1x5 _x5 1x10"), 'up{job="pgpu", instance="m"}': "_x10 1x10"},
+         # the pod was replaced
+         {'up{job="pgpu", instance="n", pod="a"}': "1x10 stale",
+          'up{job="pgpu", instance="n", pod="b"}': "_x11 1x9"}]),
     "PgpuHardwareServiceDown": ([node("pgpud_hwd_connected", "0x20")],
                                 [node("pgpud_hwd_connected", "1x20")]),
     "PgpuKubeletNotConnected": ([node("pgpud_kubelet_connected", "0x20", RESOURCE)],
@@ -57,7 +71,10 @@ ALERTS = {
         [{**state("quarantined", "1x20"), **reason("FSP_SILENT")},
          # recovery takes it out for a moment, and fails
          {**state("quarantined", "1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1"),
-          **reason("FSP_SILENT", "1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1")}],
+          **reason("FSP_SILENT", "1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1 _ 1")},
+         # the pod was replaced a minute ago; the old one's series are still looked at
+         {**of_pod("a", {**state("quarantined", "1x18 stale"), **reason("FSP_SILENT", "1x18 stale")}),
+          **of_pod("b", {**state("quarantined", "_x19 1x1"), **reason("FSP_SILENT", "_x19 1x1")})}],
         [{**state("quarantined", "0x20"), **reason("WAIT_RELEASE")},
          {**state("quarantined", "1x20"), **reason("NOT_CLAIMED")},
          {**state("quarantined", "1x10 0x10"), **reason("FSP_SILENT", "1x10 _x10")}]),
@@ -65,8 +82,13 @@ ALERTS = {
     "PgpuDeviceArmingSlow": ([state("arming", "1x20")], [state("arming", "0x18 1 1")]),
     "PgpuDeviceReleaseSlow": ([state("releasing", "1x20")], [state("releasing", "0x15 1x4")]),
     "PgpuDeviceDisappeared": ([state("gone", "1x20")], [state("gone", "0x20")]),
-    "PgpuDevicesFewer": ([node("pgpud_devices_expected", "8x10 7x10", RESOURCE)],
-                         [node("pgpud_devices_expected", "8x20", RESOURCE),
+    "PgpuDevicesFewer": ([node("pgpud_devices_expected", "8x10 7x10", RESOURCE),
+                          # it went while the pod was replaced
+                          {**node("pgpud_devices_expected", "8x8 stale", RESOURCE + ', pod="a"'),
+                           **node("pgpud_devices_expected", "_x9 7x11", RESOURCE + ', pod="b"')}],
+                         [{**node("pgpud_devices_expected", "8x8 stale", RESOURCE + ', pod="a"'),
+                           **node("pgpud_devices_expected", "_x9 8x11", RESOURCE + ', pod="b"')},
+                          node("pgpud_devices_expected", "8x20", RESOURCE),
                           node("pgpud_devices_expected", "7x10 8x10", RESOURCE)]),
     "PgpuDevicesNotReady": (
         [{**node("pgpud_devices_expected", "8x20", RESOURCE),
@@ -88,7 +110,9 @@ ALERTS = {
     "PgpuDevtoolsUnlocked": ([node("pgpud_devtools_unlocked", "1x20")],
                              [node("pgpud_devtools_unlocked", "0x20")]),
     "PgpuAllocationsFailing": (
-        [node("pgpud_allocations_total", "0+1x20", ', result="error", reason="DEADLINE"')],
+        [node("pgpud_allocations_total", "0+1x20", ', result="error", reason="DEADLINE"'),
+         # at once, since every reason has a series from the start
+         node("pgpud_allocations_total", "0x15 6x5", ', result="error", reason="DEADLINE"')],
         [node("pgpud_allocations_total", "0x15 1x5", ', result="error", reason="DEADLINE"'),
          node("pgpud_allocations_total", "0+1x20", ', result="ok", reason="NONE"')]),
     "PgpuPolicyDenials": ([node("pgpud_policy_denials_total", "0x15 1x5", ', reason="owner"')],

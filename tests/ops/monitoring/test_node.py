@@ -175,7 +175,7 @@ def check_alert(n, p):
     check("pgpuctl why " + BAD_GPU in alert["annotations"]["runbook"], "runbook: %s" % alert)
     p.wait_alert("PgpuDevicesNotReady", resource="nvidia.com/pgpu")
     scraped(p)
-    check(p.query('pgpud_quarantine_total{reason="%s"}' % alert["labels"]["reason"]),
+    check(p.query('pgpud_quarantine_total{reason="%s"} > 0' % alert["labels"]["reason"]),
           "no quarantine is counted for %s (now %s)" % (alert["labels"], reason))
     dashboard = check_dashboard(p)  # now also the panels about failures have something to show
     n.node("fault %s clear" % BAD_GPU)

@@ -18,6 +18,17 @@ from debroot import Failed, wait_for
 UNITS = ("pgpud.service", "pgpu-hwd.service", "pgpu-wait.service")
 POD = "default/model"
 HANDLER = "kata-qemu-nvidia-gpu-snp"
+FEATURES = "/etc/kubernetes/node-feature-discovery/features.d"
+VALIDATIONS = {"vfio-pci-ready", "workload-type", ".cc-manager-ctr-ready"}
+OURS = "pgpu.feature.node.kubernetes.io/"
+# there before the package, with modes that are not those of its tmpfiles.d
+OTHERS_DIRECTORIES = """
+mkdir -p /var/lib/kubelet/device-plugins /run/nri /run/cdi
+chown daemon /var/lib/kubelet
+chmod 711 /var/lib/kubelet
+chmod 755 /var/lib/kubelet/device-plugins /run/nri
+chmod 700 /run/cdi
+"""
 
 
 def want(truth, what):
@@ -29,22 +40,59 @@ def step(text):
     print("== " + text, flush=True)
 
 
-def build(out, *more):
-    """{package: path} of a build of the packages."""
+def builds(*lines):
+    """{package: path} of each build of the packages; they are made at the same time."""
     script = os.path.join(debroot.source_dir(), "deploy/deb/build")
-    done = subprocess.run([script, "--build", debroot.bin_dir(), "--out", out] + list(more),
-                          stdout=subprocess.PIPE, text=True, check=True)
-    return {os.path.basename(p).split("_")[0]: p for p in done.stdout.split()}
+    running = [subprocess.Popen([script, "--build", debroot.bin_dir(), "--out"] + line,
+                                stdout=subprocess.PIPE, text=True) for line in lines]
+    made = []
+    for p in running:
+        out = p.communicate()[0]
+        want(p.returncode == 0, "the packages could not be made")
+        made.append({os.path.basename(f).split("_")[0]: f for f in out.split()})
+    return made
+
+
+def version_of(deb):
+    return subprocess.run(["dpkg-deb", "-f", deb, "Version"], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+
+
+def older(debs, out, version):
+    """The same packages as another version: what dpkg goes by is in their control files alone."""
+    made = {}
+    for name, path in debs.items():
+        tree = os.path.join(out, name)
+        subprocess.run(["dpkg-deb", "-R", path, tree], check=True)
+        with open(tree + "/DEBIAN/control", encoding="utf-8") as f:
+            control = f.read().replace(version_of(path), version)
+        with open(tree + "/DEBIAN/control", "w", encoding="utf-8") as f:
+            f.write(control)
+        made[name] = tree + ".deb"
+        subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "-b", tree, made[name]], check=True,
+                       stdout=subprocess.DEVNULL)
+        shutil.rmtree(tree)
+    return made
+
+
+class Lintian:
+    """At work while other things are looked at."""
+
+    def __init__(self, debs):
+        self.process = subprocess.Popen(["nice", "lintian", "--fail-on", "error"] + list(debs.values()),
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def result(self):
+        step("lintian finds no error")
+        out = self.process.communicate()[0]
+        want(self.process.returncode == 0, "lintian:\n" + out)
 
 
 def check_files(debs, again):
-    step("two builds are the same, lintian finds no error")
+    step("two builds are the same")
     want(set(debs) == {"pgpu", "pgpu-cli", "pgpu-sim"}, "packages: %s" % sorted(debs))
     for name, path in debs.items():
         want(filecmp.cmp(path, again[name], shallow=False), name + " differs between two builds")
-    done = subprocess.run(["lintian", "--fail-on", "error"] + list(debs.values()),
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    want(done.returncode == 0, "lintian:\n" + done.stdout)
     conffiles = subprocess.run(["dpkg-deb", "-I", debs["pgpu"], "conffiles"], check=True, text=True,
                                stdout=subprocess.PIPE).stdout.split()
     want(conffiles == ["/etc/pgpu/pgpud.yaml", "/etc/pgpu/hwd.yaml"], "conffiles: %s" % conffiles)
@@ -123,6 +171,42 @@ def check_confined(r):
             want(bad not in log, "%s logs \"%s\":\n%s" % (unit, bad, log[-3000:]))
 
 
+def mode_of(r, path):
+    return r.run("stat", "-c", "%a %U", path).stdout.strip()
+
+
+def check_others_directories(r):
+    step("directories of others keep their modes, missing ones are made")
+    want(mode_of(r, "/var/lib/kubelet") == "711 daemon", "/var/lib/kubelet: " + mode_of(r, "/var/lib/kubelet"))
+    for path, mode in (("/var/lib/kubelet/device-plugins", "755 root"), ("/run/nri", "755 root"),
+                       ("/run/cdi", "700 root"), ("/run/pgpu", "700 root"), ("/run/nvidia/validations", "755 root"),
+                       ("/etc/kubernetes/node-feature-discovery", "755 root")):
+        want(mode_of(r, path) == mode, "%s: %s, not %s" % (path, mode_of(r, path), mode))
+
+
+def labels(r):
+    done = r.run("cat", FEATURES + "/pgpu", check=None)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if not line.startswith("#"))
+
+
+def check_node_files(r):
+    step("under the unit: labels with the TEE, validations, audit log; also in a features.d made anew")
+    r.sh("echo 'validations: {enabled: true}' >>/etc/pgpu/pgpud.yaml; mkdir " + FEATURES)
+    r.run("systemctl", "restart", "pgpud.service")
+    r.wait_healthy(2)
+    good = {"nvidia.com/cc.mode.state": "on", "nvidia.com/cc.ready.state": "true",
+            OURS + "gpus-verified": "2", OURS + "tee": "snp"}
+    wait_for(lambda: "labels; there are: %s" % labels(r), lambda: good.items() <= labels(r).items())
+    wait_for("validations", lambda: VALIDATIONS == set(r.sh("ls -A /run/nvidia/validations").split()))
+    r.sh("rm -r %s; mkdir %s" % (FEATURES, FEATURES))
+    r.run("systemctl", "restart", "pgpu-hwd.service")
+    wait_for(lambda: "labels in the new directory; there are: %s" % labels(r),
+             lambda: good.items() <= labels(r).items())
+    r.wait_healthy(2)
+    audit = json.loads(r.run("pgpuctl", "audit", "verify", "--json").stdout)
+    want(audit["ok"] and audit["records"] > 10, "audit log: %s" % audit)
+
+
 def start_pod(r):
     r.ctl("kubelet", "run %s nvidia.com/pgpu=1" % POD)
     namespace, name = POD.split("/")
@@ -177,13 +261,14 @@ def check_failures(r):
     r.write("etc/systemd/system/pgpud.service.d/watchdog.conf", "[Service]\nWatchdogSec=3s\n")
     r.write("etc/systemd/system/pgpu-hwd.service.d/watchdog.conf", "[Service]\nWatchdogSec=3s\n")
     r.run("systemctl", "daemon-reload")
-    for unit in UNITS[:2]:
-        r.run("systemctl", "restart", unit)
-        beat = r.show(unit, "WatchdogTimestampMonotonic")
+    r.run("systemctl", "restart", *UNITS[:2])
+    beats = {unit: r.show(unit, "WatchdogTimestampMonotonic") for unit in UNITS[:2]}
+    for unit, beat in beats.items():
         wait_for("a beat of " + unit, lambda u=unit, b=beat: r.show(u, "WatchdogTimestampMonotonic") != b)
-        restarts = r.show(unit, "NRestarts")
-        want(restarts == "0", unit + " was restarted by itself")
+        want(r.show(unit, "NRestarts") == "0", unit + " was restarted by itself")
+    for unit in UNITS[:2]:
         r.run("kill", "-STOP", r.show(unit, "MainPID"))
+    for unit in UNITS[:2]:
         wait_for(unit + " restarted by the watchdog", lambda u=unit: r.show(u, "NRestarts") != "0")
         r.wait_active(unit)
     r.sh("rm /etc/systemd/system/*/watchdog.conf; systemctl daemon-reload")
@@ -239,10 +324,25 @@ def check_reboot(r):
     r.sh("rm -r /etc/systemd/system/pgpu-wait.service.d")
 
 
-def check_removal(r, before):
-    step("removed: configuration stays; purged: the audit log alone")
+def check_removal(r, debs, before):
+    step("removed: configuration stays; installed again: everything runs again")
     r.run("systemctl", "restart", "pgpud.service")
     r.wait_healthy(2)
+    r.run("dpkg", "--remove", "pgpu")
+    for unit in UNITS:
+        want(not r.active(unit), unit + " still runs")
+    r.install(debs["pgpu"])
+    for unit in UNITS[:2]:
+        r.wait_active(unit)
+        want(r.run("systemctl", "is-enabled", unit).stdout.strip() == "enabled", unit + " is not enabled")
+    r.wait_healthy(2)
+    want("pod_poll: 300ms" in r.read("etc/pgpu/pgpud.yaml").splitlines(), "the setting was lost")
+
+    step("removed, purged: the audit log alone stays, and what is not ours")
+    files = ["/run/nvidia/validations/" + f for f in VALIDATIONS] + [FEATURES + "/pgpu"]
+    wait_for(lambda: "labels and validations: " + r.run("ls", *files, check=None).stderr,
+             lambda: r.run("ls", *files, check=None).returncode == 0)
+    r.sh("touch /run/nvidia/validations/toolkit-ready %s/others" % FEATURES)
     audit = r.run("test", "-e", "/var/log/pgpu/audit.log", check=None).returncode == 0
     r.run("dpkg", "--remove", "pgpu")
     for unit in UNITS:
@@ -251,7 +351,9 @@ def check_removal(r, before):
     r.sh("systemctl stop kubelet containerd pgpu-sim-node")
     r.run("dpkg", "--purge", "pgpu", "pgpu-cli", "pgpu-sim")
     want(r.sh("ls -d /run/pgpu /run/pgpu-hwd /run/cdi/nvidia.com-* 2>/dev/null || true") == "", "in /run")
-    r.sh("rm -rf /etc/systemd/system/pgpu-sim-node.service /etc/systemd/system/kubelet.service "
+    want(r.sh("ls -A /run/nvidia/validations; ls -A " + FEATURES) == "toolkit-ready\nothers\n",
+         r.sh("ls -lA /run/nvidia/validations " + FEATURES))
+    r.sh("rm -rf /etc/kubernetes /etc/systemd/system/pgpu-sim-node.service /etc/systemd/system/kubelet.service "
          "/etc/systemd/system/containerd.service /etc/systemd/system/*.wants /var/lib/pgpu-sim "
          "/etc/systemd/system/pgpu-hwd.service.d /usr/local/sbin/pgpu-sim-mounts "
          "/etc/systemd/system/pgpud.service.d /var/lib/kubelet /home/someone")
@@ -267,24 +369,29 @@ def main():
         if not shutil.which(tool):
             debroot.skip(tool + " is not installed")
     with tempfile.TemporaryDirectory(prefix="pgpu-packages.") as d:
-        debs = build(d + "/new")
-        check_files(debs, build(d + "/again"))
-        older = build(d + "/old", "--version", "0.0.9")
+        debs, again = builds([d + "/new"], [d + "/again"])
+        check_files(debs, again)
+        lintian = Lintian(debs)
         with debroot.Root(debs.values()) as r:
             r.boot()
             before = files_of(r)
             step("an older version is installed; its services run")
-            r.install(*older.values())
+            old = older(debs, d, "0.0.9-1")
+            r.sh(OTHERS_DIRECTORIES)
+            r.install(*old.values())
             for unit in UNITS[:2]:
                 r.wait_active(unit)
             r.simulate(gpus=2)
             r.wait_healthy(2)
             check_units(r)
             check_confined(r)
+            check_others_directories(r)
+            check_node_files(r)
             check_upgrade(r, debs)
+            lintian.result()
             check_failures(r)
             check_reboot(r)
-            check_removal(r, before)
+            check_removal(r, debs, before)
     print("done")
 
 

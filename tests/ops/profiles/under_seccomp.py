@@ -7,12 +7,14 @@ that a profile has not would end the program here, where a node only refuses it:
 seen.
 """
 
+import json
 import os
 import platform
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 
 import node
 
@@ -31,10 +33,15 @@ def under(name, program, *options):
     return [sys.executable, "-B", UNDER, "--default", action, *options, profile(name)]
 
 
+def as_on_a_node(name, *options):
+    """What the profile has not is refused; the program goes on."""
+    return [sys.executable, "-B", UNDER, *options, profile(name)]
+
+
 def refusals():
     """What each profile refuses, asked of the kernel."""
     allowed = {
-        "pgpud": {"socket AF_INET", "socket AF_UNIX", "clone a thread"},
+        "pgpud": {"socket AF_INET", "socket AF_UNIX", "clone a thread", "memfd_create"},
         "pgpu-hwd": {"socket AF_NETLINK", "socket AF_UNIX", "socketpair", "clone a thread", "clone a process"}}
     for name, through in allowed.items():
         done = subprocess.run([sys.executable, "-B", UNDER, "--probe", profile(name)], check=False,
@@ -113,6 +120,39 @@ def probes(n, b):
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0 or (words[0] != "health" and not done.stdout):
             raise node.Failed("pgpuctl %s: %d %s%s" % (words, done.returncode, done.stdout, done.stderr))
+    support_dump(n, b, where)
+
+
+def support_dump(n, b, where):
+    """As by `kubectl exec`: the root is read-only, /run/pgpu is not. doctor looks at the bus from a process of
+    its own, which pgpud's profile has not: it says so, and the rest is there."""
+    archive = n.path("state/x.tar.gz")
+    line = as_on_a_node("pgpud", "--drop-capabilities", "--read-only", "--writable", n.dir)
+    line += [b + "/cli/pgpuctl", *where, "support-dump", "--config", n.path("pgpud.yaml"), "--output"]
+    for out in (archive, "-"):
+        done = subprocess.run(line + [out], capture_output=True, check=False)
+        if done.returncode != 0:
+            raise node.Failed("pgpuctl support-dump: %d %s" % (done.returncode, done.stderr.decode()))
+    if not done.stdout.startswith(b"\x1f\x8b"):
+        raise node.Failed("on standard output: %r" % done.stdout[:100])
+    with tarfile.open(archive) as tar:
+        text = {m.name.split("/", 1)[1]: tar.extractfile(m).read().decode() for m in tar if m.isfile()}
+    os.unlink(archive)
+    manifest = json.loads(text["MANIFEST.json"])
+    missing = {f["name"]: f["missing"] for f in manifest["files"] if "missing" in f}
+    kinds = {json.loads(line)["kind"] for line in text["events.jsonl"].splitlines()}
+    checks = {c["area"]: c["severity"] for c in json.loads(text["doctor.json"])}
+    looks = {"units": len(json.loads(text["status.json"])["units"]) == 2,
+             "devices": len(json.loads(text["devices.json"])) == 2,
+             "events": {"start", "allocate"} <= kinds,
+             "audit": json.loads(text["audit/verify.json"])["ok"] and text["audit/tail.jsonl"].count("\n") > 5,
+             "doctor": len(checks) > 5, "cdi": '"nvidia.com/pgpu"' in text["cdi/nvidia.com-pgpu.json"],
+             "config": n.dir in text["config/pgpud.yaml"]}
+    if not all(looks.values()):
+        raise node.Failed("support-dump: %s; events %s; checks %s; %s" % (
+            looks, sorted(kinds), checks, text["audit/verify.json"]))
+    if {k for k in missing if not k.startswith(("sysfs/", "lockdown", "cmdline", "os-release"))}:
+        raise node.Failed("support-dump lacks: %s" % missing)
 
 
 def main():

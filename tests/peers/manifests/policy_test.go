@@ -73,7 +73,8 @@ var mounts = map[string]map[string]bool{
 		"/run/pgpu":                       true,
 		"/run/pgpu-hwd":                   false,
 		"/var/log/pgpu":                   true,
-		"/run/nvidia/validations":         false,
+		// also with `validations` off: what was written while it was on is removed then
+		"/run/nvidia/validations":                           true,
 		"/etc/kubernetes/node-feature-discovery/features.d": true,
 	},
 	"pgpu-hwd": {"/etc/pgpu": false, "/run/pgpu-hwd": true, "/sys": true, "/dev": true},
@@ -124,9 +125,6 @@ func checkPod(d *doc, spec *corev1.PodSpec, holders bool) (problems []string) {
 		}
 		for _, m := range c.VolumeMounts {
 			write, ok := allowed[m.MountPath]
-			if c.Name == "pgpud" && m.MountPath == "/run/nvidia/validations" {
-				write = !m.ReadOnly // when config.validations asks for it
-			}
 			if !ok || write == m.ReadOnly || m.SubPath != "" || m.MountPropagation != nil {
 				say("%s: mount %+v", c.Name, m)
 			}
@@ -280,6 +278,60 @@ func TestSCC(t *testing.T) {
 		}
 		if d.str("spec", "template", "metadata", "annotations", "openshift.io/required-scc") != scc.Name {
 			t.Error("the pod does not ask for it")
+		}
+	}
+}
+
+// On OpenShift pgpud can talk to CRI-O's NRI socket, whoever sets nothing; elsewhere no type is forced.
+func TestSELinuxType(t *testing.T) {
+	for values, want := range map[string]string{
+		"":                           "",
+		"openshift: {enabled: true}": "spc_t",
+		"openshift: {enabled: true}\npgpud: {seLinuxOptions: {type: pgpud_t}}": "pgpud_t",
+		"pgpud: {seLinuxOptions: {type: spc_t}}":                               "spc_t",
+	} {
+		got := ""
+		if o := specOf(t, find(t, mustHelm(t, values), "DaemonSet", "pgpu")).Containers[0].SecurityContext.SELinuxOptions; o != nil {
+			got = o.Type
+		}
+		if got != want {
+			t.Errorf("%q: %q, not %q", values, got, want)
+		}
+	}
+}
+
+// The schema refuses what is wrong, not what Kubernetes and registries take.
+func TestSchemaTakesWhatIsRight(t *testing.T) {
+	for values, right := range map[string]bool{
+		"pgpud: {resources: {limits: {cpu: 0.5}}}":                   true,
+		"pgpud: {resources: {limits: {cpu: 1, memory: 100Mi}}}":      true,
+		"hwd: {resources: {requests: {cpu: \"0.5\"}}}":               true,
+		"pgpud: {resources: {limits: {cpu: true}}}":                  false,
+		"image: {repository: my_pgpu}":                               true,
+		"image: {repository: my_team/pgpu}":                          true,
+		"image: {repository: \"localhost:5000/my_team/pgpu\"}":       true,
+		"image: {repository: \"registry.example.com/PGPU\"}":         false,
+		"image: {repository: \"registry.example.com/pgpu:1\"}":       false,
+		"image: {repository: \"https://registry.example.com/pgpu\"}": false,
+	} {
+		_, _, err := release{values: values}.helm(t)
+		if (err == nil) != right {
+			t.Errorf("%q: %v", values, err)
+		}
+	}
+}
+
+// A node with a finding makes the preflight Job Failed, never Complete: who waits for one alone hangs.
+func TestPreflightIsWaitedForAsItEnds(t *testing.T) {
+	job := find(t, kustomize(t, kustomizeDir+"/overlays/preflight"), "Job", "pgpu-preflight")
+	if n, ok := job.at("spec", "backoffLimitPerIndex").(float64); !ok || n != 0 {
+		t.Errorf("backoffLimitPerIndex %v", job.at("spec", "backoffLimitPerIndex"))
+	}
+	for _, f := range []string{kustomizeDir + "/README.md", kustomizeDir + "/overlays/preflight/kustomization.yaml"} {
+		text := readSource(t, f)
+		if !strings.Contains(text, "for end in Complete Failed; do") || !strings.Contains(text, "wait --for=condition=$end") ||
+			strings.Contains(text, "condition=Complete") {
+			t.Errorf("%s: waits for one end alone", f)
 		}
 	}
 }

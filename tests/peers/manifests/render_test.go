@@ -169,7 +169,6 @@ var valuesFiles = map[string]string{
 	"openshift": `
 openshift: {enabled: true}
 namespace: {create: true}
-pgpud: {seLinuxOptions: {type: spc_t}}
 `,
 	"monitoring": `
 monitoring: {enabled: true, labels: {release: kube-prometheus-stack}}

@@ -51,8 +51,3 @@ pgpud.yaml: |
 hwd.yaml: |
   {{- toYaml .Values.config.hwd | nindent 2 }}
 {{- end -}}
-
-{{- /* Directories that are mounted to one container only and have to agree with the configuration. */ -}}
-{{- define "pgpu.validationsWritten" -}}
-{{- if dig "validations" "enabled" false .Values.config.pgpud }}true{{ end -}}
-{{- end -}}
