@@ -143,7 +143,7 @@ it_says_why_it_cannot_start(void **state)
         int status;
         const char *says;
     } rows[] = {
-        {{NULL}, 2, "SOCKET=MODEL is missing"},
+        {{NULL}, 2, "expected SOCKET=MODEL"},
         {{"--time-scale", "fast", "x.sock=nic"}, 2, "--time-scale fast"},
         {{"--ready-fd", "-1", "x.sock=nic"}, 2, "--ready-fd -1"},
         {{"--no-such-option"}, 2, "no-such-option"},
