@@ -249,6 +249,10 @@ check_whole(const char *path, const struct config *c, struct err *e)
                        "%s: mode: devtools gives no confidentiality: set `unlock_devtools: true` "
                        "as well if that is really wanted",
                        path ? path : "defaults");
+    if (c->audit.required && !c->audit.file[0])
+        return err_set(e, EINVAL, ERR_CLASS_INVALID,
+                       "%s: audit.required: there is no log to require: audit.file is empty",
+                       path ? path : "defaults");
     for (size_t i = 0; i < n; i++)
         for (size_t j = i + 1; j < n; j++)
             if (strcmp(r[i].name, r[j].name) == 0 && strcmp(r[i].match, r[j].match) == 0)

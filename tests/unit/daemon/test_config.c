@@ -91,6 +91,7 @@ bad_files_are_refused_with_line_and_cure(void **state)
         {"allocate_deadline: 10\n", {":1", "allocate_deadline", ""}},
         {"allocate_deadline: 1h\n", {":1", "allocate_deadline", ""}},
         {"mode: devtools\n", {"unlock_devtools", "", ""}},
+        {"audit: {file: \"\", required: true}\n", {"audit.required", "audit.file", ""}},
         {"cdi_dir: relative\n", {":1", "absolute", ""}},
         {"resources:\n  - name: nvidia.com/x\n", {":2", "name", "two"}},
         {"resources:\n  - name: nvidia.com/ok\n  - name: nvidia.com/ok\n", {"twice", "", ""}},
