@@ -40,7 +40,7 @@ struct http_page {
 };
 
 struct http_options {
-    const char *listen; /* daemon/listen.h; "" = nowhere */
+    const char *listen; /* daemon/listen.h; "" = nowhere; borrowed */
     const struct http_page *pages;
     size_t n_pages;
     void *ctx;
