@@ -422,7 +422,7 @@ where_the_log_is_required_no_gpu_is_handed_out_off_the_record(void **state)
     free(out);
     fill_up(path, fill);
     /* there is some room left in the log's last page */
-    for (unsigned i = 0; i < 50 && !refused; i++) {
+    for (unsigned i = 0; i < 200 && !refused; i++) {
         json_object *reply = harness_kubelet(h, "run default/p%u " RES "=1", i);
 
         if (jbool(reply, "ok")) {
@@ -432,11 +432,15 @@ where_the_log_is_required_no_gpu_is_handed_out_off_the_record(void **state)
             (void)snprintf(pod, sizeof(pod), "default/p%u", i);
             h_end(h, pod);
             (void)json_object_put(reply);
+        } else if (strstr(json_object_to_json_string(reply), "no healthy devices")) {
+            (void)json_object_put(reply); /* the kubelet has not heard yet that it is back */
+            h_sleep_ms(50);
         } else {
             h_expect_refusal(reply, "it is required");
             refused = true;
         }
-        harness_wait_unit(h, H_GPU0, "state", "ready", 10000);
+        harness_wait_unit(h, H_GPU0, "state", "ready", 20000);
+        harness_wait_healthy(h, RES, 1, 20000);
     }
     assert_true(refused);
     assert_int_equal(count_granted(h), granted);
