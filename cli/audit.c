@@ -166,6 +166,21 @@ report(const struct files *f, const struct chain_check *c, const struct shown *s
     (void)json_object_put(o);
 }
 
+/* Says how it went (r < 0: it could not be checked), frees everything; the exit status. */
+static int
+conclude(int r, struct files *f, struct chain_check *c, struct shown *s, const struct err *e)
+{
+    if (r < 0)
+        (void)fprintf(stderr, "pgpuctl: %s\n", e->msg[0] ? e->msg : "out of memory");
+    else
+        report(f, c, s);
+    r = r < 0 || c->problems ? 1 : 0;
+    (void)json_object_put(s->list);
+    free(f->name);
+    free(c);
+    return r;
+}
+
 /* Read before the log: pgpud may go on meanwhile. */
 static void
 read_expected(const char *head_path, const char *log, struct chain_head *ret)
@@ -204,15 +219,7 @@ audit_verify(const char *log, const char *head_path, bool json, const struct cha
     }
     if (r >= 0 && f.n == 0 && c->problems == 0)
         r = err_set(&e, ENOENT, ERR_CLASS_INVALID, "%s: there is no audit log", log);
-    if (r < 0)
-        (void)fprintf(stderr, "pgpuctl: %s\n", e.msg[0] ? e.msg : "out of memory");
-    else
-        report(&f, c, &s);
-    r = r < 0 || c->problems ? 1 : 0;
-    (void)json_object_put(s.list);
-    free(f.name);
-    free(c);
-    return r;
+    return conclude(r, &f, c, &s, &e);
 }
 
 /* Just these, in this order. */
@@ -230,15 +237,7 @@ verify_named(const struct usage_args *a, bool json, const struct chain_head *exp
         (void)snprintf(f.name[i], sizeof(f.name[i]), "%s", a->v[i]);
     if (c && f.name)
         r = check_all(&f, expect, c, &s, &e);
-    if (r < 0)
-        (void)fprintf(stderr, "pgpuctl: %s\n", e.msg[0] ? e.msg : "out of memory");
-    else
-        report(&f, c, &s);
-    r = r < 0 || c->problems ? 1 : 0;
-    (void)json_object_put(s.list);
-    free(f.name);
-    free(c);
-    return r;
+    return conclude(r, &f, c, &s, &e);
 }
 
 static int

@@ -3,9 +3,9 @@
 
 #include "base/cleanup.h"
 #include "base/hw.h"
+#include "daemon/json.h"
 #include "daemon/node.h"
 
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -100,18 +100,6 @@ act_json_text(json_object *o, const char *key, const char *text)
 }
 
 /* ---- parts ---- */
-
-static void
-put_bool(json_object *o, const char *key, bool v)
-{
-    (void)json_object_object_add(o, key, json_object_new_boolean(v));
-}
-
-static void
-put_int(json_object *o, const char *key, int64_t v)
-{
-    (void)json_object_object_add(o, key, json_object_new_int64(v));
-}
 
 static void
 put_devices(json_object *o, const struct act *a)

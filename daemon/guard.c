@@ -10,12 +10,12 @@
 #include "base/fs.h"
 #include "base/hw.h"
 #include "base/log.h"
+#include "daemon/json.h"
 #include "daemon/node.h"
 #include "daemon/sandboxes.h"
 #include "daemon/timer.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -574,18 +574,6 @@ guard_free(struct node *n)
 
 /* ---- status ---- */
 
-static void
-put_str(json_object *o, const char *key, const char *v)
-{
-    (void)json_object_object_add(o, key, json_object_new_string(v));
-}
-
-static void
-put_int(json_object *o, const char *key, uint64_t v)
-{
-    (void)json_object_object_add(o, key, json_object_new_int64((int64_t)v));
-}
-
 static json_object *
 session_json(const struct nri_runtime *rt)
 {
@@ -603,15 +591,15 @@ session_json(const struct nri_runtime *rt)
     (void)json_object_object_add(o, "validation_refused",
                                  json_object_new_boolean(rt->validation_refused));
     (void)json_object_object_add(o, "state_change", json_object_new_boolean(rt->state_change));
-    put_int(o, "since_ms", (now - rt->since) / HW_MS(1));
-    put_int(o, "connects", rt->connects);
-    put_int(o, "refusals", rt->refusals);
-    put_int(o, "timeouts", rt->timeouts);
+    put_count(o, "since_ms", (now - rt->since) / HW_MS(1));
+    put_count(o, "connects", rt->connects);
+    put_count(o, "refusals", rt->refusals);
+    put_count(o, "timeouts", rt->timeouts);
     put_str(o, "last_event", rt->last_event_at ? nri_event_name(rt->last_event) : "");
     if (rt->last_event_at)
-        put_int(o, "last_event_ms", (now - rt->last_event_at) / HW_MS(1));
+        put_count(o, "last_event_ms", (now - rt->last_event_at) / HW_MS(1));
     for (int i = 0; i < NRI_EVENTS; i++)
-        put_int(events, nri_event_name((enum nri_event)i), rt->events[i]);
+        put_count(events, nri_event_name((enum nri_event)i), rt->events[i]);
     (void)json_object_object_add(o, "events", events);
     return o;
 }
@@ -626,10 +614,10 @@ guard_json(const struct node *n)
         (void)json_object_array_add(a, session_json(nri_session(g->nri, i)));
     (void)json_object_object_add(o, "sessions", a);
     (void)json_object_object_add(o, "sandboxes", sandboxes_json(n));
-    put_int(o, "refused", g->refused);
-    put_int(o, "warned", g->warned);
-    put_int(o, "injected", g->injected);
-    put_int(o, "annotated", g->annotated);
-    put_int(o, "held_back", g->held_back);
+    put_count(o, "refused", g->refused);
+    put_count(o, "warned", g->warned);
+    put_count(o, "injected", g->injected);
+    put_count(o, "annotated", g->annotated);
+    put_count(o, "held_back", g->held_back);
     return o;
 }

@@ -5,13 +5,13 @@
 #include "base/fs.h"
 #include "base/hw.h"
 #include "base/log.h"
+#include "daemon/json.h"
 #include "daemon/labels.h"
 #include "daemon/node.h"
 #include "daemon/timer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -41,12 +41,6 @@ open_state_dir(const struct node *n, struct err *e)
     int fd = open(n->conf->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return fd < 0 ? err_errno(e, errno, ERR_CLASS_FATAL, "open %s", n->conf->state_dir) : fd;
-}
-
-static void
-put_str(json_object *o, const char *key, const char *v)
-{
-    (void)json_object_object_add(o, key, json_object_new_string(v));
 }
 
 static int

@@ -3,31 +3,13 @@
  * The node's mode on the control socket, and in the status.
  */
 #include "base/fs.h"
+#include "daemon/json.h"
 #include "daemon/modeset.h"
 #include "daemon/node.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
-
-static void
-put_str(json_object *o, const char *key, const char *v)
-{
-    (void)json_object_object_add(o, key, json_object_new_string(v));
-}
-
-static void
-put_int(json_object *o, const char *key, int64_t v)
-{
-    (void)json_object_object_add(o, key, json_object_new_int64(v));
-}
-
-static void
-put_bool(json_object *o, const char *key, bool v)
-{
-    (void)json_object_object_add(o, key, json_object_new_boolean(v));
-}
 
 static const char *
 stand_name(enum modeset_stand s)

@@ -2,6 +2,7 @@
  *
  * The state of the node as JSON, for `pgpuctl status` and the tests.
  */
+#include "daemon/json.h"
 #include "daemon/node.h"
 
 #include "base/hw.h"
@@ -10,26 +11,7 @@
 #include "daemon/timer.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <string.h>
-
-static void
-put_str(json_object *o, const char *key, const char *v)
-{
-    (void)json_object_object_add(o, key, json_object_new_string(v));
-}
-
-static void
-put_int(json_object *o, const char *key, int64_t v)
-{
-    (void)json_object_object_add(o, key, json_object_new_int64(v));
-}
-
-static void
-put_bool(json_object *o, const char *key, bool v)
-{
-    (void)json_object_object_add(o, key, json_object_new_boolean(v));
-}
 
 static const char *
 use_name(uint32_t use)
